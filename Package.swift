@@ -1,0 +1,114 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "parley",
+    products: [
+        .executable(name: "parley", targets: ["parley"]),
+        .executable(name: "parley-load", targets: ["parley-load"]),
+        .library(name: "ParleyClient", targets: ["ParleyClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // System libraries, installed by Scripts/bootstrap.
+        .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CLibpq"),
+        .systemLibrary(name: "CScrypt"),
+
+        // What crosses the client wire; decisions without I/O.
+        .target(name: "ParleyWire", dependencies: [nioCore], swiftSettings: settings),
+        .target(name: "ParleyCore", dependencies: ["ParleyWire"], swiftSettings: settings),
+
+        // The two stores. Neither knows of chat.
+        .target(
+            name: "RedisClient",
+            dependencies: ["CHiredis", nioCore, nioPosix, nioSSL, logging],
+            swiftSettings: settings
+        ),
+        .target(name: "PostgresClient", dependencies: ["CLibpq", logging], swiftSettings: settings),
+
+        .target(
+            name: "ParleyServer",
+            dependencies: [
+                "CScrypt", "ParleyWire", "ParleyCore", "RedisClient", "PostgresClient",
+                nioCore, nioPosix, nioHTTP1, logging, lifecycle,
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "JWTKit", package: "jwt-kit"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(name: "ParleyClient", dependencies: ["ParleyWire", nioCore, nioPosix, nioHTTP1], swiftSettings: settings),
+
+        .executableTarget(
+            name: "parley",
+            dependencies: ["ParleyServer", argumentParser, logging, lifecycle],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "parley-load",
+            dependencies: [
+                "ParleyClient", "ParleyWire", argumentParser, nioCore, nioPosix,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            swiftSettings: settings
+        ),
+
+        // Tests: no I/O, one embedded channel, one real service, the whole stack.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .testTarget(name: "ParleyWireTests", dependencies: ["ParleyWire", nioCore, nioEmbedded], swiftSettings: settings),
+        .testTarget(name: "ParleyCoreTests", dependencies: ["ParleyCore", "ParleyWire"], swiftSettings: settings),
+        .testTarget(
+            name: "RedisClientTests",
+            dependencies: ["RedisClient", "TestSupport", nioCore, nioPosix, nioEmbedded],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "PostgresClientTests",
+            dependencies: ["PostgresClient", "TestSupport"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyServerTests",
+            dependencies: ["ParleyServer", "ParleyCore", "ParleyWire", "TestSupport", nioCore, nioEmbedded],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: ["ParleyServer", "ParleyClient", "ParleyWire", "TestSupport", nioCore, nioPosix],
+            swiftSettings: settings
+        ),
+    ]
+)
