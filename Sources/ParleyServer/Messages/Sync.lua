@@ -13,15 +13,18 @@ local function extent(queue_key)
 end
 
 -- attach: a session begins. KEYS epoch, queue, user, revoked login.
--- ARGV device ('' for an ephemeral one), cursor's epoch, cursor's q ('' without a cursor).
--- Answers epoch ('' for none), head, first available q, '1' if the login is revoked.
+-- ARGV user, device, session, '1' if the device keeps its place in the queue, cursor's epoch and q ('' without).
+-- Answers epoch ('' for none), head, first available q, '1' if the login is revoked. Older sessions of the device
+-- hear of it and close.
 redis.register_function('attach_@VERSION@', function(KEYS, ARGV)
   local epoch = redis.call('HGET', KEYS[1], 'id') or ''
   local head, first = extent(KEYS[2])
   local revoked = redis.call('EXISTS', KEYS[4])
-  if ARGV[1] ~= '' and revoked == 0 and epoch ~= '' then
-    local q = ARGV[2] == epoch and tonumber(ARGV[3]) or tonumber(head)
-    local device = 'device:' .. ARGV[1]
+  if revoked == 1 or epoch == '' then return {epoch, head, first, tostring(revoked)} end
+  redis.call('PUBLISH', 'user:' .. ARGV[1], '!replaced ' .. ARGV[2] .. ' ' .. ARGV[3])
+  if ARGV[4] == '1' then
+    local q = ARGV[5] == epoch and tonumber(ARGV[6]) or tonumber(head)
+    local device = 'device:' .. ARGV[2]
     local known = redis.call('HGET', KEYS[3], device)
     local known_epoch, known_q = string.match(known or '', '^(%S+) (%d+) ')
     -- A device's place never goes back: what it has handled may be gone already.
