@@ -26,17 +26,17 @@ public struct SyncState: Sendable, Equatable {
     }
 
     /// The last position written to the socket.
-    public private(set) var cursor: UInt64
+    public private(set) var cursor: Int64
     public private(set) var phase: Phase
     /// The highest position heard of.
-    private var knownHead: UInt64
+    private var knownHead: Int64
     private var owesLive: Bool
 
     /// - Parameters:
     ///   - cursor: the position that the client has.
     ///   - head: the queue's head as far as known.
     ///   - announcesLive: whether the client waits for the `live` frame; then the first action is `.read`.
-    public init(cursor: UInt64, head: UInt64, announcesLive: Bool) {
+    public init(cursor: Int64, head: Int64, announcesLive: Bool) {
         self.cursor = cursor
         knownHead = head
         owesLive = announcesLive
@@ -44,7 +44,7 @@ public struct SyncState: Sendable, Equatable {
     }
 
     /// An entry was published.
-    public mutating func published(_ q: UInt64, isWritable: Bool) -> Action {
+    public mutating func published(_ q: Int64, isWritable: Bool) -> Action {
         knownHead = max(knownHead, q)
         guard phase == .live, q > cursor else { return .none }
         guard isWritable else {
@@ -61,7 +61,7 @@ public struct SyncState: Sendable, Equatable {
 
     /// A page was read after `cursor`; its entries are `first...last` (nil for an empty page). On `.resync` nothing of
     /// it may be written; otherwise all of it was or will be written.
-    public mutating func pageRead(first: UInt64?, last: UInt64?, wasFull: Bool, isWritable: Bool) -> Action {
+    public mutating func pageRead(first: Int64?, last: Int64?, wasFull: Bool, isWritable: Bool) -> Action {
         precondition(phase == .reading, "a page that nobody asked for")
         if let first, let last {
             guard first == cursor + 1 else { return .resync }
@@ -97,7 +97,7 @@ public struct SyncState: Sendable, Equatable {
     }
 
     /// The queue's head was looked up.
-    public mutating func positionChecked(head: UInt64) -> Action {
+    public mutating func positionChecked(head: Int64) -> Action {
         if head < cursor { return .resync }
         knownHead = max(knownHead, head)
         guard phase == .live, head > cursor else { return .none }
@@ -106,7 +106,7 @@ public struct SyncState: Sendable, Equatable {
     }
 
     /// The client asks for everything after `q` again. The caller has checked that the queue still has it.
-    public mutating func rewound(to q: UInt64) -> Action {
+    public mutating func rewound(to q: Int64) -> Action {
         cursor = q
         owesLive = true
         guard phase != .reading else { return .none }

@@ -25,39 +25,12 @@ struct SendRequest: Sendable {
         self.sender = sender
         self.cid = cid
         contentHash = content.hash
-        members = content.eventMembers(conversation: conversation, sender: sender)
-    }
-}
-
-/// What a sender says; equal content under one cid is a repeat, other content a conflict.
-struct MessageContent: Sendable, Hashable {
-    var body: String
-    /// A JSON object, verbatim.
-    var data: String?
-    var replyTo: MessageID?
-
-    var hash: String {
-        ContentHash.fnv1a64(of: "\(body)\0\(data ?? "")\0\(replyTo.map(String.init(describing:)) ?? "")".utf8)
-    }
-
-    func eventMembers(conversation: ConversationID, sender: UserID) -> ByteBuffer {
-        var buffer = ByteBufferAllocator().buffer(capacity: 128 + body.utf8.count + (data?.utf8.count ?? 0))
-        buffer.writeStaticString("\"type\":\"message\",\"conv\":\"")
-        conversation.write(into: &buffer)
-        buffer.writeStaticString("\",\"from\":\"")
-        sender.write(into: &buffer)
-        buffer.writeStaticString("\",\"body\":")
-        buffer.writeJSONString(body)
-        if let data {
-            buffer.writeStaticString(",\"data\":")
-            buffer.writeString(data)
-        }
-        if let replyTo {
-            buffer.writeStaticString(",\"reply_to\":\"")
-            replyTo.write(into: &buffer)
-            buffer.writeStaticString("\"")
-        }
-        return buffer
+        var members = ByteBufferAllocator().buffer(capacity: 160 + content.body.utf8.count)
+        members.writeJSONField("type", "message")
+        members.writeJSONField("conv", conversation)
+        members.writeJSONField("from", sender)
+        content.writeFields(into: &members)
+        self.members = members
     }
 }
 

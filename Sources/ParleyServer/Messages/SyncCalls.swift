@@ -7,9 +7,9 @@ import RedisClient
 struct Attachment: Sendable, Hashable {
     /// Empty when Redis has none.
     let epoch: String
-    let head: UInt64
+    let head: Int64
     /// The lowest position that the queue still has, or will have.
-    let firstAvailable: UInt64
+    let firstAvailable: Int64
     let isRevoked: Bool
 
     static func command(
@@ -30,8 +30,8 @@ struct Attachment: Sendable, Hashable {
             let head = parts[1].integer, let first = parts[2].integer, let revoked = parts[3].integer
         else { return nil }
         self.epoch = epoch
-        self.head = UInt64(head)
-        firstAvailable = UInt64(first)
+        self.head = head
+        firstAvailable = first
         isRevoked = revoked == 1
     }
 }
@@ -41,11 +41,11 @@ struct QueuePage: Sendable {
     /// Entries of a full page.
     static let limit = 128
 
-    var entries: [(q: UInt64, event: ByteBuffer)]
+    var entries: [(q: Int64, event: ByteBuffer)]
     var wasFull: Bool { entries.count == Self.limit }
 
     /// Reads what comes after `cursor`.
-    static func command(user: UserID, after cursor: UInt64) -> RedisCommand {
+    static func command(user: UserID, after cursor: Int64) -> RedisCommand {
         RedisCommand("XRANGE", Keys.queue(user), "(0-\(cursor)", "+", "COUNT", String(limit))
     }
 
@@ -55,7 +55,7 @@ struct QueuePage: Sendable {
         entries.reserveCapacity(items.count)
         for item in items {
             guard let parts = item.array, parts.count == 2, let id = parts[0].string, id.hasPrefix("0-"),
-                let q = UInt64(id.dropFirst(2)), let fields = parts[1].array, fields.count == 2, let event = fields[1].bytes
+                let q = Int64(id.dropFirst(2)), let fields = parts[1].array, fields.count == 2, let event = fields[1].bytes
             else { return nil }
             entries.append((q, event))
         }
@@ -65,7 +65,7 @@ struct QueuePage: Sendable {
 /// Heads of queues, for sessions that may have missed a wake-up.
 struct Positions: Sendable {
     let epoch: String
-    let heads: [(head: UInt64, isRevoked: Bool)]
+    let heads: [(head: Int64, isRevoked: Bool)]
 
     static func command(_ sessions: [(user: UserID, login: String)]) -> RedisCommand {
         let keys = sessions.flatMap { [Keys.queue($0.user), Keys.revoked($0.user, $0.login)] }
@@ -75,9 +75,9 @@ struct Positions: Sendable {
     init?(_ reply: RESPValue) {
         guard let parts = reply.array, let epoch = parts.first?.string else { return nil }
         self.epoch = epoch
-        var heads: [(UInt64, Bool)] = []
+        var heads: [(Int64, Bool)] = []
         for part in parts.dropFirst() {
-            guard let words = part.string?.split(separator: " "), words.count == 2, let head = UInt64(words[0])
+            guard let words = part.string?.split(separator: " "), words.count == 2, let head = Int64(words[0])
             else { return nil }
             heads.append((head, words[1] == "1"))
         }
@@ -88,7 +88,7 @@ struct Positions: Sendable {
 /// An entry as it is published to the gateways that hold a user's sessions: `<epoch> <q> <event>`.
 struct PublishedEntry {
     let epoch: String
-    let q: UInt64
+    let q: Int64
     let event: ByteBuffer
 
     init?(_ payload: ByteBuffer) {
@@ -96,10 +96,10 @@ struct PublishedEntry {
         guard let first = view.firstIndex(of: UInt8(ascii: " ")),
             let second = view[(first + 1)...].firstIndex(of: UInt8(ascii: " "))
         else { return nil }
-        var q: UInt64 = 0
+        var q: Int64 = 0
         for byte in view[(first + 1)..<second] {
             guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
-            q = q &* 10 &+ UInt64(byte - UInt8(ascii: "0"))
+            q = q &* 10 &+ Int64(byte - UInt8(ascii: "0"))
         }
         epoch = String(decoding: view[..<first], as: UTF8.self)
         self.q = q
