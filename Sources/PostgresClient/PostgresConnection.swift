@@ -109,10 +109,20 @@ public actor PostgresConnection {
         let flag = CancellationFlag(waker: waker)
         let limit = limit(timeout, flag: flag)
         let outcome = await withTaskCancellationHandler {
-            Result { () throws(PostgresError) in PostgresRows(result: try body(session, limit)) }
+            perform(body, session, limit)
         } onCancel: {
             flag.set()
         }
         return try outcome.get()
+    }
+
+    /// A method of the actor, so that the closure that calls it is the actor's too and stays on its thread: one that
+    /// does not name `self` would block a thread of Swift's pool in libpq.
+    private func perform(
+        _ body: (LibpqSession, StatementLimit) throws(PostgresError) -> LibpqResult,
+        _ session: LibpqSession,
+        _ limit: StatementLimit
+    ) -> Result<PostgresRows, PostgresError> {
+        Result { () throws(PostgresError) in PostgresRows(result: try body(session, limit)) }
     }
 }

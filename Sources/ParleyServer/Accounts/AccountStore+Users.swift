@@ -105,8 +105,8 @@ extension AccountStore {
     private func checkExists(timeZone: String) async throws {
         do {
             _ = try await pool.query("SELECT now() AT TIME ZONE \(timeZone)::text")
-        } catch where error.sqlState == "22023" {
-            throw HTTPProblem.invalidTimeZone
+        } catch {
+            throw error.sqlState == "22023" ? HTTPProblem.invalidTimeZone : error
         }
     }
 

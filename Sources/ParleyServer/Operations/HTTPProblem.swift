@@ -26,7 +26,15 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
         }
     }
 
-    public var status: HTTPResponse.Status { HTTPResponse.Status(code: code.httpStatus) }
+    public var status: HTTPResponse.Status { Self.statuses[code.httpStatus] ?? .internalServerError }
+
+    /// With their reason phrases, which are a problem's title where its type is `about:blank`.
+    private static let statuses: [Int: HTTPResponse.Status] = Dictionary(
+        uniqueKeysWithValues: [
+            .badRequest, .unauthorized, .forbidden, .notFound, .conflict, .gone, .contentTooLarge, .unprocessableContent,
+            .tooManyRequests, .serviceUnavailable,
+        ].map { ($0.code, $0) }
+    )
 
     public func response(from request: Request, context: some RequestContext) throws -> Response {
         try response()
@@ -47,7 +55,9 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
         if code == .unauthorized {
             headers[.wwwAuthenticate] = "Bearer"
         }
-        let data = try JSONEncoder().encode(body)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        let data = try encoder.encode(body)
         return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
     }
 
