@@ -9,8 +9,10 @@ import Testing
         #expect(Username(String(repeating: "a", count: 32)) != nil)
     }
 
-    @Test(arguments: ["", "ab", String(repeating: "a", count: 33), "a b", "äbc", "a/b", "abc\0", "abc\n", "İabc", "a@b",
-        "\u{212A}elvin"])
+    @Test(arguments: [
+        "", "ab", String(repeating: "a", count: 33), "a b", "äbc", "a/b", "abc\0", "abc\n", "İabc", "a@b",
+        "\u{212A}elvin",
+    ])
     func otherUsernamesAreRefused(_ text: String) {
         #expect(Username(text) == nil)
     }

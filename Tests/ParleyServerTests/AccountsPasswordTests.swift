@@ -95,6 +95,26 @@ import Testing
         try await hasher.shutdown()
     }
 
+    /// An unknown user costs a hash too, or the time of the answer would tell. The best of three, since a busy machine
+    /// only ever makes things slower.
+    @Test func unknownUsersTakeAsLong() async throws {
+        let hasher = PasswordHasher(configuration: .init(cost: ScryptCost(logN: 15, blockSize: 8, parallelism: 1)))
+        let stored = try await hasher.hash("correct horse")
+        func best(against stored: String?) async throws -> Duration {
+            var best = Duration.seconds(60)
+            for _ in 0..<3 {
+                let start = ContinuousClock.now
+                _ = try await hasher.verify("correct horse", against: stored)
+                best = min(best, ContinuousClock.now - start)
+            }
+            return best
+        }
+        let known = try await best(against: stored)
+        let unknown = try await best(against: nil)
+        #expect(unknown > known / 4)
+        try await hasher.shutdown()
+    }
+
     @Test func refusesWhatDoesNotFitTheQueueAndRecovers() async throws {
         let hasher = PasswordHasher(configuration: .init(cost: .full, threads: 1, waiting: 0))
         let outcomes = await withTaskGroup(of: ErrorCode?.self) { group in

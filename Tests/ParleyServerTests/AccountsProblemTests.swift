@@ -48,7 +48,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (PostgresError(.acquireTimeout, "secret"), ErrorCode.overloaded), (PostgresError(.connectionFailed, "secret"), .unavailable),
+        (PostgresError(.acquireTimeout, "secret"), ErrorCode.overloaded),
+        (PostgresError(.connectionFailed, "secret"), .unavailable),
         (PostgresError(.unknownOutcome, "secret"), .unavailable), (PostgresError(.server, "secret"), .unavailable),
     ])
     func theDatabasesErrorsAreNotShown(_ error: PostgresError, _ code: ErrorCode) async throws {

@@ -107,6 +107,8 @@ import Testing
                 let answer = try await stack.call(.post, "/v1/signup", body)
                 #expect(answer.problem == .badFrame, "\(body.prefix(20))")
             }
+            let notUTF8 = Array(#"{"username":"ada","password":"correct horse"#.utf8) + [0xFF] + Array(#""}"#.utf8)
+            #expect(try await stack.call(.post, "/v1/signup", bytes: notUTF8).problem == .badFrame)
             let large = #"{"username":"\#(String(repeating: "a", count: 17_000))"}"#
             let answer = try await stack.call(.post, "/v1/login", large)
             #expect(answer.problem == .tooLarge)

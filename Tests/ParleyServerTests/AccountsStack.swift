@@ -57,9 +57,11 @@ final class AccountsStack: Sendable {
         _ method: HTTPRequest.Method,
         _ path: String,
         token: String? = nil,
-        _ body: String = ""
+        _ body: String = "",
+        bytes: [UInt8]? = nil
     ) async throws -> TestAPI.Answer {
-        try await api.call(method, path, headers: token.map { [.authorization: "Bearer \($0)"] } ?? [:], body)
+        let headers: HTTPFields = token.map { [.authorization: "Bearer \($0)"] } ?? [:]
+        return try await api.call(method, path, headers: headers, bytes: bytes ?? Array(body.utf8))
     }
 
     /// Signs somebody up with the password `password-of-<username>`.
@@ -152,16 +154,7 @@ struct TestAPI: Sendable {
         _ method: HTTPRequest.Method,
         _ path: String,
         headers: HTTPFields = [:],
-        _ body: String = ""
-    ) async throws -> Answer {
-        try await call(method, path, headers: headers, bytes: Array(body.utf8))
-    }
-
-    func call(
-        _ method: HTTPRequest.Method,
-        _ path: String,
-        headers: HTTPFields = [:],
-        bytes: [UInt8]
+        bytes: [UInt8] = []
     ) async throws -> Answer {
         let head = HTTPRequest(method: method, scheme: "http", authority: "test", path: path, headerFields: headers)
         let source = ApplicationRequestContextSource(

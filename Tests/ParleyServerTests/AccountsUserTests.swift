@@ -44,7 +44,9 @@ import Testing
             #expect(closed.last_seen == "nobody")
             #expect(closed.display_name == "Ada L")
             #expect(closed.quiet_hours == zone.quiet_hours)
-            let cleared = try await patch(#"{"time_zone":null,"quiet_hours":null,"display_name":null,"may_write":null}"#)
+            let cleared = try await patch(
+                #"{"time_zone":null,"quiet_hours":null,"display_name":null,"may_write":null}"#
+            )
             #expect(cleared.time_zone == nil)
             #expect(cleared.quiet_hours == nil)
             #expect(cleared.display_name == "Ada L")
@@ -55,12 +57,14 @@ import Testing
     @Test func badSettingsAreNamedAndChangeNothing() async throws {
         try await AccountsStack.with { stack in
             let token = try await stack.signUp("ada").access_token
-            let before = try await stack.call(.get, "/v1/me", token: token).text
-            #expect(before.contains(#""time_zone":null"#))
+            let me = try await stack.call(.get, "/v1/me", token: token)
+            #expect(me.text.contains(#""time_zone":null"#))
+            let before: Profile = try me.decode()
             for (field, value) in [
                 ("may_write", #""nobody""#), ("may_write", "1"), ("last_seen", #""x""#), ("display_name", #"" ""#),
                 ("time_zone", #""Europe/Atlantis""#), ("time_zone", #""'; --""#), ("time_zone", #""""#),
-                ("time_zone", "7"), ("quiet_hours", #"{"from":"22:00"}"#), ("quiet_hours", #"{"from":"25:00","to":"1"}"#),
+                ("time_zone", "7"), ("quiet_hours", #"{"from":"22:00"}"#),
+                ("quiet_hours", #"{"from":"25:00","to":"1"}"#),
                 ("quiet_hours", "[]"),
             ] {
                 let body = #"{"\#(field)":\#(value),"display_name":"Changed"}"#
@@ -70,7 +74,8 @@ import Testing
                     #expect(try answer.decode(ProblemAnswer.self).detail.hasPrefix(field), "\(answer.text)")
                 }
             }
-            #expect(try await stack.call(.get, "/v1/me", token: token).text == before)
+            let after: Profile = try await stack.call(.get, "/v1/me", token: token).decode()
+            #expect(after == before)
         }
     }
 
@@ -89,7 +94,8 @@ import Testing
             let page: Page = try await stack.call(.get, "/v1/users?ids=\(ids)", token: token).decode()
             #expect(Set(page.users.map(\.username)) == ["ada", "bob"])
             let many = (0..<201).map { _ in UserID.random().description }.joined(separator: ",")
-            for query in ["ids=", "ids=A", "ids=\(many)", "ids=a%00b", "", "prefix=", "prefix=%00", "prefix=a&limit=0",
+            for query in [
+                "ids=", "ids=A", "ids=\(many)", "ids=a%00b", "", "prefix=", "prefix=%00", "prefix=a&limit=0",
                 "prefix=a&limit=201", "prefix=a&limit=x", "prefix=a&cursor=x", "prefix=a&cursor=AAAA",
                 "prefix=\(String(repeating: "a", count: 65))",
             ] {
@@ -104,7 +110,8 @@ import Testing
         try await AccountsStack.with { stack in
             let token = try await stack.signUp("zoe").access_token
             for (username, name) in [
-                ("anna", "Anna"), ("andy", "Zed"), ("an_x", "An X"), ("bob", "Änne"), ("carl", "ANDREA"), ("dora", "Anja"),
+                ("anna", "Anna"), ("andy", "Zed"), ("an_x", "An X"), ("bob", "Änne"), ("carl", "ANDREA"),
+                ("dora", "Anja"),
                 ("erik", "an_ders"), ("banana", "Banana"),
             ] { _ = try await stack.signUp(username, displayName: name) }
             func all(_ prefix: String, limit: Int) async throws -> [String] {
@@ -141,7 +148,8 @@ import Testing
                     for setting in ["plan_cache_mode = force_generic_plan", "enable_seqscan = off"] {
                         _ = try await connection.query(PostgresQuery(unescaped: "SET \(setting)"))
                     }
-                    let select = "SELECT id FROM users WHERE \(column) >= $1 AND \(column) < $2 ORDER BY \(column) LIMIT 5"
+                    let select =
+                        "SELECT id FROM users WHERE \(column) >= $1 AND \(column) < $2 ORDER BY \(column) LIMIT 5"
                     _ = try await connection.query(PostgresQuery(unescaped: "PREPARE search (text, text) AS \(select)"))
                     let rows = try await connection.query("EXPLAIN EXECUTE search ('a', 'b')")
                     let plan = try rows.decode(String.self).joined(separator: "\n")

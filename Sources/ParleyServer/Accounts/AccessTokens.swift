@@ -2,9 +2,9 @@ import Crypto
 public import ParleyWire
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// Who a valid access token speaks for.
@@ -88,7 +88,8 @@ public struct AccessTokens: Sendable {
             ),
             let payload = Base64.url.decode(parts[1]),
             let claims = try? JSONDecoder().decode(Claims.self, from: Data(payload)),
-            claims.iss == Self.issuer, claims.aud == audience, claims.exp > 0, claims.exp < Self.latestExpiry, claims.exp * 1000 > now(),
+            claims.iss == Self.issuer, claims.aud == audience, claims.exp > 0, claims.exp < Self.latestExpiry,
+            claims.exp * 1000 > now(),
             let user = UserID(claims.sub),
             let login = LoginID(claims.login)
         else { return nil }

@@ -5,7 +5,9 @@ struct Username: Sendable, Equatable {
     init?(_ given: String) {
         let text = given.lowercased()
         // ASCII before folding too: the Kelvin sign becomes a k.
-        guard given.utf8.allSatisfy({ $0 < 0x80 }), (3...32).contains(text.utf8.count), text.utf8.allSatisfy(Self.isAllowed) else { return nil }
+        guard given.utf8.allSatisfy({ $0 < 0x80 }), (3...32).contains(text.utf8.count),
+            text.utf8.allSatisfy(Self.isAllowed)
+        else { return nil }
         self.text = text
     }
 

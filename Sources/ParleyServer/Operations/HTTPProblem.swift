@@ -3,9 +3,9 @@ public import Hummingbird
 public import ParleyWire
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// The one error of the HTTP side: answered as RFC 9457 `application/problem+json` with `code`.
@@ -31,7 +31,8 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
     /// With their reason phrases, which are a problem's title where its type is `about:blank`.
     private static let statuses: [Int: HTTPResponse.Status] = Dictionary(
         uniqueKeysWithValues: [
-            .badRequest, .unauthorized, .forbidden, .notFound, .conflict, .gone, .contentTooLarge, .unprocessableContent,
+            .badRequest, .unauthorized, .forbidden, .notFound, .conflict, .gone, .contentTooLarge,
+            .unprocessableContent,
             .tooManyRequests, .serviceUnavailable,
         ].map { ($0.code, $0) }
     )

@@ -33,6 +33,9 @@ public struct ProblemMiddleware: RouterMiddleware {
             return problem(status: error.status, message: error.body)
         case is NIOTooManyBytesError:
             return HTTPProblem(.tooLarge, "The body is too large.")
+        case is CancellationError:
+            // The client is gone; nobody reads this.
+            return HTTPProblem(.unavailable, "The request was cancelled.")
         case let error as PostgresError where error.code == .acquireTimeout:
             logger.warning("no free database connection in time")
             return HTTPProblem(.overloaded, "The database is busy.")

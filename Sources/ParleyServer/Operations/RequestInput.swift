@@ -3,9 +3,9 @@ import NIOCore
 import ParleyWire
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 extension Request {
@@ -21,7 +21,15 @@ extension Request {
             throw HTTPProblem(.tooLarge, "The body is larger than \(maximumBytes) bytes.")
         }
         do {
+            // As strict as on the socket: the decoder alone lets trailing commas pass.
+            try body.withUnsafeReadableBytes { bytes in
+                var scanner = JSONScanner(bytes)
+                try scanner.skipValue()
+                try scanner.finish()
+            }
             return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
+        } catch let error as JSONError {
+            throw HTTPProblem(.badFrame, "The body is not JSON: \(error).")
         } catch let error as DecodingError {
             throw HTTPProblem(decoding: error)
         }
