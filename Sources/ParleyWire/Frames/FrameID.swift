@@ -21,4 +21,7 @@ public struct FrameID: Hashable, Sendable, CustomStringConvertible {
     public init(_ cid: ClientMessageID) {
         raw = "\"\(cid)\""
     }
+
+    /// The cid that this is, if it is one: how a client finds the send that an error answers.
+    public var cid: ClientMessageID? { ClientMessageID(raw.dropFirst().dropLast()) }
 }

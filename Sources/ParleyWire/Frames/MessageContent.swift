@@ -29,7 +29,9 @@ public struct MessageContent: Hashable, Sendable {
         if body.utf8.count > maximumBodyBytes {
             return FrameError(.tooLarge, "body is longer than \(maximumBodyBytes) bytes")
         }
-        return body.utf8.contains(0) ? FrameError(.invalid, "body contains NUL") : nil
+        var body = body
+        let containsNUL = body.withUTF8 { JSONWord.containsNUL(UnsafeRawBufferPointer($0)) }
+        return containsNUL ? FrameError(.invalid, "body contains NUL") : nil
     }
 
     /// Appends the members `body`, `data` and `reply_to` to an object that the caller has begun; also to an empty

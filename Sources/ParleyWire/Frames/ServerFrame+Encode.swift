@@ -21,11 +21,20 @@ extension ServerFrame {
         guard object.count >= 2, object[0] == UInt8(ascii: "{"), object[object.count - 1] == UInt8(ascii: "}") else {
             throw FrameError(.badFrame, "an event must be a JSON object")
         }
-        buffer.reserveCapacity(minimumWritableBytes: object.count + 40)
-        buffer.writeStaticString("{\"op\":\"event\",\"q\":")
-        buffer.writeDecimal(q)
-        if object.count > 2 { buffer.writeStaticString(",") }
-        buffer.writeBytes(UnsafeRawBufferPointer(rebasing: object[1...]))
+        let opening: StaticString = "{\"op\":\"event\",\"q\":"
+        let count = opening.utf8CodeUnitCount
+        // Once a socket and event: one write, whose bound holds twenty digits and a comma.
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + 21 + object.count) { bytes in
+            bytes.fill(UnsafeRawBufferPointer(start: opening.utf8Start, count: count), at: 0)
+            let digits = UnsafeMutableRawBufferPointer(rebasing: bytes[count...])
+            var end = count + digits.fill(decimal: q.magnitude, isNegative: q < 0)
+            if object.count > 2 {
+                bytes[end] = UInt8(ascii: ",")
+                end += 1
+            }
+            bytes.fill(UnsafeRawBufferPointer(rebasing: object[1...]), at: end)
+            return end + object.count - 1
+        }
     }
 
     /// As ``encodeEvent(q:object:into:)``, of a buffer's readable bytes.

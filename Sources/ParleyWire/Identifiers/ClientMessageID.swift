@@ -16,17 +16,23 @@ public struct ClientMessageID: WireIdentifier {
 
     /// Parses the 36-character form with hyphens.
     public init?(utf8 bytes: UnsafeRawBufferPointer) {
-        guard bytes.count == 36 else { return nil }
-        var high: UInt64 = 0
-        var low: UInt64 = 0
-        for (index, byte) in bytes.enumerated() {
-            if Self.isHyphen(index) {
-                guard byte == UInt8(ascii: "-") else { return nil }
-                continue
+        guard bytes.count == 36, bytes[8] == Self.hyphen, bytes[13] == Self.hyphen, bytes[18] == Self.hyphen,
+            bytes[23] == Self.hyphen
+        else { return nil }
+        var (high, low, isHex) = (UInt64(0), UInt64(0), true)
+        func append(_ range: Range<Int>, to word: inout UInt64) {
+            for index in range {
+                let digit = bytes[index].hexDigitValue
+                isHex = isHex && digit != nil
+                word = word << 4 | UInt64(digit ?? 0)
             }
-            guard let digit = byte.hexDigitValue else { return nil }
-            if index < 18 { high = high << 4 | UInt64(digit) } else { low = low << 4 | UInt64(digit) }
         }
+        append(0..<8, to: &high)
+        append(9..<13, to: &high)
+        append(14..<18, to: &high)
+        append(19..<23, to: &low)
+        append(24..<36, to: &low)
+        guard isHex else { return nil }
         self.init(high: high, low: low)
     }
 
@@ -71,8 +77,8 @@ public struct ClientMessageID: WireIdentifier {
     private func fill(_ text: UnsafeMutableRawBufferPointer) {
         var (high, low) = (high, low)
         for index in 0..<36 {
-            if Self.isHyphen(index) {
-                text[index] = UInt8(ascii: "-")
+            if index == 8 || index == 13 || index == 18 || index == 23 {
+                text[index] = Self.hyphen
             } else if index < 18 {
                 text[index] = UInt8(hexDigit: UInt8(high >> 60))
                 high <<= 4
@@ -83,9 +89,7 @@ public struct ClientMessageID: WireIdentifier {
         }
     }
 
-    private static func isHyphen(_ index: Int) -> Bool {
-        index == 8 || index == 13 || index == 18 || index == 23
-    }
+    private static let hyphen = UInt8(ascii: "-")
 
     public static func < (lhs: ClientMessageID, rhs: ClientMessageID) -> Bool {
         (lhs.high, lhs.low) < (rhs.high, rhs.low)

@@ -25,4 +25,15 @@ enum JSONWord {
         }
         return index
     }
+
+    /// Whether a NUL is among `bytes`.
+    static func containsNUL(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        var index = 0
+        while index &+ 8 <= bytes.count {
+            let word = bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            if (word &- ones) & ~word & highBits != 0 { return true }
+            index &+= 8
+        }
+        return bytes[index...].contains(0)
+    }
 }

@@ -35,8 +35,7 @@ extension ByteBuffer {
                 index = 1
             }
             bytes[index] = UInt8(ascii: "\"")
-            let target = UnsafeMutableRawBufferPointer(rebasing: bytes[(index + 1)...])
-            target.copyMemory(from: UnsafeRawBufferPointer(start: name.utf8Start, count: length))
+            bytes.fill(UnsafeRawBufferPointer(start: name.utf8Start, count: length), at: index + 1)
             bytes[index + 1 + length] = UInt8(ascii: "\"")
             bytes[index + 2 + length] = UInt8(ascii: ":")
             return index + 3 + length
@@ -88,17 +87,27 @@ extension ByteBuffer {
 
     /// As ``writeJSONString(_:)``, for UTF-8 bytes.
     public mutating func writeJSONString(utf8 bytes: UnsafeRawBufferPointer) {
-        reserveCapacity(minimumWritableBytes: bytes.count + 2)
-        writeInteger(UInt8(ascii: "\""))
+        var special = JSONWord.firstSpecial(in: bytes, from: 0)
+        guard special < bytes.count else { return writeQuoted(bytes) }
         var start = 0
+        writeInteger(UInt8(ascii: "\""))
         while true {
-            let special = JSONWord.firstSpecial(in: bytes, from: start)
             writeBytes(UnsafeRawBufferPointer(rebasing: bytes[start..<special]))
             guard special < bytes.count else { break }
             writeJSONEscape(bytes[special])
             start = special + 1
+            special = JSONWord.firstSpecial(in: bytes, from: start)
         }
         writeInteger(UInt8(ascii: "\""))
+    }
+
+    private mutating func writeQuoted(_ bytes: UnsafeRawBufferPointer) {
+        writeWithUnsafeMutableBytes(minimumWritableBytes: bytes.count + 2) { target in
+            target[0] = UInt8(ascii: "\"")
+            target.fill(bytes, at: 1)
+            target[bytes.count + 1] = UInt8(ascii: "\"")
+            return bytes.count + 2
+        }
     }
 
     private mutating func writeJSONEscape(_ byte: UInt8) {
@@ -122,20 +131,36 @@ extension ByteBuffer {
         writeString(number.isFinite ? number.description : "null")
     }
 
-    /// An integer's decimal digits.
+    /// The decimal digits of an integer of at most 64 bits.
     public mutating func writeDecimal(_ number: some FixedWidthInteger) {
-        if number < 0 { writeInteger(UInt8(ascii: "-")) }
-        var rest = UInt64(number.magnitude)
-        // Twenty digits hold any 64-bit number; they come out last first.
-        var digits = InlineArray<20, UInt8>(repeating: 0)
+        writeWithUnsafeMutableBytes(minimumWritableBytes: 20) { bytes in
+            bytes.fill(decimal: UInt64(number.magnitude), isNegative: number < 0)
+        }
+    }
+}
+
+extension UnsafeMutableRawBufferPointer {
+    /// Puts the decimal digits of a number at the front of at least twenty bytes.
+    /// - Returns: how many bytes they take.
+    func fill(decimal magnitude: UInt64, isNegative: Bool) -> Int {
+        // Last digit first, then moved to the front.
+        var rest = magnitude
         var start = 20
         repeat {
-            start -= 1
-            digits[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+            start &-= 1
+            self[start] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest % 10)
             rest /= 10
         } while rest > 0
-        digits.span.withUnsafeBytes { bytes in
-            _ = writeBytes(UnsafeRawBufferPointer(rebasing: bytes[start...]))
+        if isNegative {
+            start &-= 1
+            self[start] = UInt8(ascii: "-")
         }
+        copyMemory(from: UnsafeRawBufferPointer(rebasing: self[start..<20]))
+        return 20 &- start
+    }
+
+    /// Puts `bytes` at `offset`, with room checked.
+    func fill(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
+        UnsafeMutableRawBufferPointer(rebasing: self[offset...]).copyMemory(from: bytes)
     }
 }
