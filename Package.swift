@@ -102,7 +102,8 @@ let package = Package(
         .testTarget(
             name: "ParleyServerTests",
             dependencies: [
-                "ParleyServer", "ParleyCore", "ParleyWire", "PostgresClient", "TestSupport", nioCore, nioEmbedded, logging,
+                "ParleyServer", "ParleyCore", "ParleyWire", "PostgresClient", "TestSupport",
+                nioCore, nioEmbedded, logging,
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
