@@ -66,10 +66,20 @@ let package = Package(
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
             ],
-            resources: [.embedInCode("Operations/Migrations")],
+            // Embedded, so that a binary can be moved anywhere.
+            resources: [
+                .embedInCode("Operations/Migrations"),
+                .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
+                .embedInCode("Messages/Sync.lua"), .embedInCode("Messages/Epoch.lua"),
+                .embedInCode("Web"),
+            ],
             swiftSettings: settings
         ),
-        .target(name: "ParleyClient", dependencies: ["ParleyWire", nioCore, nioPosix, nioHTTP1], swiftSettings: settings),
+        .target(
+            name: "ParleyClient",
+            dependencies: ["ParleyWire", nioCore, nioPosix, nioHTTP1],
+            swiftSettings: settings
+        ),
 
         .executableTarget(
             name: "parley",
@@ -87,7 +97,11 @@ let package = Package(
 
         // Tests: no I/O, one embedded channel, one real service, the whole stack.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
-        .testTarget(name: "ParleyWireTests", dependencies: ["ParleyWire", nioCore, nioEmbedded], swiftSettings: settings),
+        .testTarget(
+            name: "ParleyWireTests",
+            dependencies: ["ParleyWire", nioCore, nioEmbedded],
+            swiftSettings: settings
+        ),
         .testTarget(name: "ParleyCoreTests", dependencies: ["ParleyCore", "ParleyWire"], swiftSettings: settings),
         .testTarget(
             name: "RedisClientTests",

@@ -13,9 +13,9 @@ public struct SendQueue<Send> {
         case prepare(Send, Ticket)
     }
 
-    private enum Stage { case unprepared, preparing, ready, inFlight }
+    enum Stage { case unprepared, preparing, ready, inFlight }
 
-    private struct Item {
+    struct Item {
         let ticket: Ticket
         var send: Send
         var stage: Stage
@@ -82,5 +82,5 @@ public struct SendQueue<Send> {
 }
 
 extension SendQueue: Sendable where Send: Sendable {}
+extension SendQueue.Item: Sendable where Send: Sendable {}
 extension SendQueue.Action: Sendable where Send: Sendable {}
-extension SendQueue.Action: Equatable where Send: Equatable {}

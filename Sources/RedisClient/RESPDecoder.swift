@@ -35,7 +35,9 @@ final class RESPDecoder {
     }
 
     private var violation: RedisError {
-        let text = withUnsafeBytes(of: &reader.pointee.errstr) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        let text = withUnsafeBytes(of: &reader.pointee.errstr) {
+            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        }
         return RedisError(.protocolViolation, outcome: .unknown, "not RESP: \(text)")
     }
 }
@@ -83,7 +85,8 @@ private nonisolated(unsafe) let constructors: UnsafeMutablePointer<redisReplyObj
             createString: { task, bytes, count in
                 let raw = UnsafeRawBufferPointer(start: bytes, count: count)
                 switch task?.pointee.type {
-                case REDIS_REPLY_ERROR: return finish(.error(RedisServerError(String(decoding: raw, as: UTF8.self))), task)
+                case REDIS_REPLY_ERROR:
+                    return finish(.error(RedisServerError(String(decoding: raw, as: UTF8.self))), task)
                 case REDIS_REPLY_STATUS: return finish(.simple(String(decoding: raw, as: UTF8.self)), task)
                 default: return finish(.bulk(ByteBuffer(bytes: raw)), task)
                 }

@@ -28,7 +28,11 @@ public struct RedisConfiguration: Sendable {
     /// - Throws: `RedisError` with code `.configuration`.
     public init(url: String) throws(RedisError) {
         func bad(_ why: String) -> RedisError {
-            RedisError(.configuration, outcome: .failed, "\(why) in the Redis URL: redis[s]://[user:password@]host[:port][/db]")
+            RedisError(
+                .configuration,
+                outcome: .failed,
+                "\(why) in the Redis URL: redis[s]://[user:password@]host[:port][/db]"
+            )
         }
         guard let schemeEnd = url.firstRange(of: "://") else { throw bad("no scheme") }
         switch url[..<schemeEnd.lowerBound] {
@@ -95,7 +99,9 @@ extension Substring {
                 bytes.append(byte)
                 continue
             }
-            guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else { return nil }
+            guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else {
+                return nil
+            }
             bytes.append(value)
             rest = rest.dropFirst(2)
         }

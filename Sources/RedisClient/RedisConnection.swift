@@ -106,7 +106,10 @@ public final class RedisConnection: @unchecked Sendable {
 
     func start() {
         eventLoop.execute {
-            self.sweep = self.eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(250), delay: .milliseconds(250)) { _ in
+            self.sweep = self.eventLoop.scheduleRepeatedTask(
+                initialDelay: .milliseconds(250),
+                delay: .milliseconds(250)
+            ) { _ in
                 self.sweepExpired()
             }
             self.connect(attempts: 0)

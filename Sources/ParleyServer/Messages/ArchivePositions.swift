@@ -18,6 +18,7 @@ struct ArchivePositions: Sendable {
 
     func position(of lane: Lane) async throws -> UInt64 {
         let rows = try await postgres.query("SELECT position FROM lanes WHERE lane = \(Int32(lane.number))")
-        return UInt64(try rows.decode(Int64.self).first ?? 0)
+        let position: [Int64] = try rows.decode(Int64.self)
+        return UInt64(position.first ?? 0)
     }
 }

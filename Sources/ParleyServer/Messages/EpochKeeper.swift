@@ -92,7 +92,9 @@ final class EpochKeeper: Sendable {
             let answer = try await run(
                 RedisFunctions.call("new_epoch", keys: [Keys.epoch], [found, fresh, isLossy ? "1" : "0"])
             )
-            guard let epoch = answer.string else { throw RedisError(.protocolViolation, outcome: .unknown, "new_epoch") }
+            guard let epoch = answer.string else {
+                throw RedisError(.protocolViolation, outcome: .unknown, "new_epoch")
+            }
             logger.notice(
                 "new epoch",
                 metadata: ["epoch": "\(epoch)", "lanes_lacking": "\(lacking.count)", "lossy": "\(isLossy)"]
@@ -155,7 +157,9 @@ final class EpochKeeper: Sendable {
             try await run(RedisCommand("INFO", "server")).string ?? "",
             try await run(RedisCommand("INFO", "replication")).string ?? "",
         ].joined(separator: "\n")
-        let wanted = info.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("run_id:") || $0.hasPrefix("master_replid:") }
+        let wanted = info.split(whereSeparator: \.isNewline).filter {
+            $0.hasPrefix("run_id:") || $0.hasPrefix("master_replid:")
+        }
         guard !wanted.isEmpty else { throw RedisError(.protocolViolation, outcome: .failed, "INFO without run_id") }
         return wanted.joined(separator: " ")
     }

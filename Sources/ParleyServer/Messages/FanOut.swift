@@ -42,7 +42,9 @@ struct FanOut: Sendable {
         }
     }
 
-    private func deliver(_ event: String, mark: String, _ conversation: ConversationID, _ user: UserID) async throws -> Bool {
+    private func deliver(_ event: String, mark: String, _ conversation: ConversationID, _ user: UserID) async throws
+        -> Bool
+    {
         let place = mark.split(separator: " ").last.map(String.init) ?? ""
         let answer = try await redis.send(
             RedisFunctions.call(

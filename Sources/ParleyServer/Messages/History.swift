@@ -35,7 +35,8 @@ struct History: Sendable {
         var messages: [StoredMessage] = []
         let archived = try await positions.position(of: lane)
         // Older than everything in the log: the archive alone decides.
-        if case .before(let mid?) = window, mid.rawValue <= archived {} else {
+        if case .before(let mid?) = window, mid.rawValue <= archived {
+        } else {
             messages = try await commitLog.tail(of: lane, after: archived).filter {
                 $0.conversation == conversation && window.contains($0)
             }
@@ -48,11 +49,14 @@ struct History: Sendable {
     }
 
     /// The message that a sender committed under a cid, however long ago.
-    func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws -> StoredMessage? {
+    func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws
+        -> StoredMessage?
+    {
         let lane = Lane(of: conversation)
         let archived = try await positions.position(of: lane)
         let recent = try await commitLog.tail(of: lane, after: archived)
-        if let found = recent.first(where: { $0.cid == cid && $0.sender == sender && $0.conversation == conversation }) {
+        if let found = recent.first(where: { $0.cid == cid && $0.sender == sender && $0.conversation == conversation })
+        {
             return found
         }
         let rows = try await postgres.query(
@@ -98,10 +102,16 @@ struct History: Sendable {
             """
         )
         for (id, mid, seq, sender, body) in try rows.decode((String, Int64, Int64, String, String).self) {
-            guard let conversation = ConversationID(id), let mid = MessageID(rawValue: UInt64(mid)), let sender = UserID(sender)
+            guard let conversation = ConversationID(id), let mid = MessageID(rawValue: UInt64(mid)),
+                let sender = UserID(sender)
             else { continue }
             last[conversation] = StoredMessage(
-                conversation: conversation, mid: mid, seq: seq, sender: sender, cid: nil, content: MessageContent(body: body)
+                conversation: conversation,
+                mid: mid,
+                seq: seq,
+                sender: sender,
+                cid: nil,
+                content: MessageContent(body: body)
             )
         }
         return last
@@ -150,7 +160,9 @@ struct History: Sendable {
                 sender: sender,
                 cid: cid.flatMap { ClientMessageID($0) },
                 content: MessageContent(
-                    body: body, data: data, replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
+                    body: body,
+                    data: data,
+                    replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
                 )
             )
         }

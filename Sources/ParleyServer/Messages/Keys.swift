@@ -15,7 +15,9 @@ enum Keys {
     /// The bucket of cids of one minute, by the cid's own time.
     static func dedup(_ lane: Lane, cidMilliseconds: Int64) -> String { "dedup:{\(lane)}:\(cidMilliseconds / 60_000)" }
     /// A cid too old for a bucket.
-    static func lateDedup(_ lane: Lane, _ conversation: ConversationID, _ sender: UserID, _ cid: ClientMessageID) -> String {
+    static func lateDedup(_ lane: Lane, _ conversation: ConversationID, _ sender: UserID, _ cid: ClientMessageID)
+        -> String
+    {
         "late:{\(lane)}:\(conversation):\(sender):\(cid)"
     }
 

@@ -63,7 +63,9 @@ enum SendAnswer: Sendable, Hashable {
         else { return nil }
         switch (verb, words.count) {
         case ("sent", 4...5), ("dup", 4):
-            guard let mid = MessageID(words[1]), let seq = Int64(words[2]), let timestamp = Int64(words[3]) else { return nil }
+            guard let mid = MessageID(words[1]), let seq = Int64(words[2]), let timestamp = Int64(words[3]) else {
+                return nil
+            }
             let result = SendResult(mid: mid, seq: seq, timestamp: timestamp, isRepeat: verb == "dup")
             let pending = words.count == 5 ? words[4].split(separator: ",").compactMap { UserID($0) } : []
             self = .done(result, pending: pending)

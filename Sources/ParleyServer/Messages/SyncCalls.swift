@@ -13,7 +13,12 @@ struct Attachment: Sendable, Hashable {
     let isRevoked: Bool
 
     static func command(
-        user: UserID, device: DeviceID, session: String, login: String, keepsPlace: Bool, resume: ClientFrame.Cursor?
+        user: UserID,
+        device: DeviceID,
+        session: String,
+        login: String,
+        keepsPlace: Bool,
+        resume: ClientFrame.Cursor?
     ) -> RedisCommand {
         RedisFunctions.call(
             "attach",
@@ -55,7 +60,8 @@ struct QueuePage: Sendable {
         entries.reserveCapacity(items.count)
         for item in items {
             guard let parts = item.array, parts.count == 2, let id = parts[0].string, id.hasPrefix("0-"),
-                let q = Int64(id.dropFirst(2)), let fields = parts[1].array, fields.count == 2, let event = fields[1].bytes
+                let q = Int64(id.dropFirst(2)), let fields = parts[1].array, fields.count == 2,
+                let event = fields[1].bytes
             else { return nil }
             entries.append((q, event))
         }
