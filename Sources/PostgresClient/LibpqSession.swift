@@ -50,9 +50,9 @@ final class LibpqSession {
     var isUsable: Bool {
         guard !isBroken, PQstatus(connection) == CONNECTION_OK else { return false }
         var descriptor = pollfd(fd: PQsocket(connection), events: Int16(POLLIN), revents: 0)
-        guard poll(&descriptor, 1, 0) == 0 else {
-            // A parameter's change or a notice may lie there too; end of file is what makes libpq fail.
-            return PQconsumeInput(connection) == 1 && PQstatus(connection) == CONNECTION_OK
+        // The server's last words may come before the end of file; a notice may lie there too.
+        while poll(&descriptor, 1, 0) != 0 {
+            guard PQconsumeInput(connection) == 1, PQstatus(connection) == CONNECTION_OK else { return false }
         }
         return true
     }
@@ -240,7 +240,7 @@ final class LibpqSession {
 
 private func text(_ string: UnsafePointer<CChar>?) -> String { string.map { String(cString: $0) } ?? "" }
 
-/// libpq ends its messages with a new line and has several in one.
+/// libpq ends its messages with a new line and has several lines in one, indented by tabs.
 private func trimmed(_ message: UnsafePointer<CChar>?) -> String {
-    text(message).split(whereSeparator: \.isNewline).joined(separator: " ")
+    text(message).split { $0.isNewline || $0 == "\t" }.joined(separator: " ")
 }
