@@ -132,6 +132,7 @@ import Testing
     @Test func badValuesAreRefused() async throws {
         let pool = try await makePool(connections: 1)
         #expect(await code { try await pool.query("SELECT \("a\0b")") } == .invalidStatement)
+        #expect(await code { try await pool.query("SELECT 1 -- \0") } == .invalidStatement)
         #expect(await failure { try await pool.query("SELECT \(["a\0b"])::text[]") }?.sqlState == "22021")
         #expect(await code { try await pool.query("SELECT 1").decode(String.self) } == .decoding)
         #expect(await code { try await pool.query("SELECT NULL::bigint").decode(Int64.self) } == .decoding)
@@ -144,7 +145,7 @@ import Testing
         ) {
             $0.appendInterpolation($1)
         }
-        #expect(await code { try await pool.query(PostgresQuery(stringInterpolation: many)) } != nil)
+        #expect(await code { try await pool.query(PostgresQuery(stringInterpolation: many)) } == .invalidStatement)
         #expect(try await pool.value("SELECT 1", as: Int32.self) == 1)
         await pool.shutdown()
     }
