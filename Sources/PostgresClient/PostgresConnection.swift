@@ -103,27 +103,26 @@ public actor PostgresConnection {
         _ timeout: Duration?,
         _ body: (LibpqSession, StatementLimit) throws(PostgresError) -> LibpqResult
     ) async throws(PostgresError) -> PostgresRows {
+        guard let session else {
+            throw PostgresError(.connectionLost, "the connection is not open: its loan has ended")
+        }
         let flag = CancellationFlag(waker: waker)
         let limit = limit(timeout, flag: flag)
-        // Without `self` in it the closure would belong to no actor, and block a thread of Swift's pool; the call
-        // without `await` has the compiler check that.
         let outcome = await withTaskCancellationHandler {
-            self.block(limit, body)
+            perform(body, session, limit)
         } onCancel: {
             flag.set()
         }
         return try outcome.get()
     }
 
-    private func block(
-        _ limit: StatementLimit,
-        _ body: (LibpqSession, StatementLimit) throws(PostgresError) -> LibpqResult
+    /// A method of the actor, so that the closure that calls it is the actor's too and stays on its thread: one that
+    /// does not name `self` would block a thread of Swift's pool in libpq.
+    private func perform(
+        _ body: (LibpqSession, StatementLimit) throws(PostgresError) -> LibpqResult,
+        _ session: LibpqSession,
+        _ limit: StatementLimit
     ) -> Result<PostgresRows, PostgresError> {
-        Result { () throws(PostgresError) in
-            guard let session else {
-                throw PostgresError(.connectionLost, "the connection is not open: its loan has ended")
-            }
-            return PostgresRows(result: try body(session, limit))
-        }
+        Result { () throws(PostgresError) in PostgresRows(result: try body(session, limit)) }
     }
 }

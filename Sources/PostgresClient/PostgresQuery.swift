@@ -44,6 +44,9 @@ extension PostgresQuery: ExpressibleByStringInterpolation {
 
         public mutating func appendInterpolation(_ value: some PostgresCodable) { query.bind(value) }
 
+        /// Without this, the compiler warns at every optional parameter.
+        public mutating func appendInterpolation(_ value: (some PostgresCodable)?) { query.bind(value) }
+
         /// A table's or column's name, quoted.
         public mutating func appendInterpolation(identifier: String) {
             query.sql += "\""
