@@ -1,5 +1,5 @@
 import HTTPTypes
-import Hummingbird
+import HummingbirdCore
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -10,18 +10,16 @@ import NIOPosix
 /// What a connection to the gateway's port becomes: HTTP, answered by Hummingbird's routes, or a session. Only a
 /// connection's first request can become a session.
 struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
-    enum Value: ServerChildChannelValue, Sendable {
+    enum Kind: Sendable {
         case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
         case socket
-        /// The connection ended before it was either.
-        case nothing
     }
 
     let responder: HTTPChannelHandler.Responder
     let services: GatewayServices
     let hubs: SessionHubs
 
-    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<PendingValue> {
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
             try channel.syncOptions?.setOption(.socketOption(.tcp_nodelay), value: 1)
             let water = ChannelOptions.Types.WriteBufferWaterMark(
@@ -30,7 +28,7 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
             )
             try channel.syncOptions?.setOption(ChannelOptions.writeBufferWaterMark, value: water)
             var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
-                upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Value>(
+                upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Kind>(
                     upgraders: [WebSocketUpgrader(services: services, hubs: hubs)],
                     notUpgradingCompletionHandler: { channel in
                         channel.eventLoop.makeCompletedFuture { try Self.makeHTTP(channel, logger) }
@@ -40,13 +38,14 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
             configuration.enablePipelining = false
             configuration.enableResponseHeaderValidation = false
             try channel.pipeline.syncOperations.addHandler(RequestDeadlineHandler())
-            return PendingValue(
-                future: try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: configuration)
+            return Value(
+                channel: channel,
+                kind: try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: configuration)
             )
         }
     }
 
-    private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Value {
+    private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
         RequestDeadlineHandler.remove(from: channel)
         try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
         try channel.pipeline.syncOperations.addHandler(HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger))
@@ -55,14 +54,15 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
         )
     }
 
-    func handle(value: PendingValue, logger: Logger) async {
+    func handle(value: Value, logger: Logger) async {
         // A session lives in its channel's pipeline: no task stays with it.
-        if case .http(let channel)? = try? await value.future.get() { await handleHTTP(asyncChannel: channel, logger: logger) }
+        if case .http(let channel)? = try? await value.kind.get() { await handleHTTP(asyncChannel: channel, logger: logger) }
     }
 
-    /// A connection whose first request has not come yet.
-    struct PendingValue: ServerChildChannelValue {
-        let future: EventLoopFuture<Value>
+    /// A connection, and what it becomes when its first request has come.
+    struct Value: ServerChildChannelValue {
+        let channel: any Channel
+        let kind: EventLoopFuture<Kind>
     }
 }
 

@@ -153,7 +153,7 @@ extension Session {
         case .read: readPage()
         case .announceLive: write(ServerFrame(.live(q: cursor)))
         case .resync: close(.epochChanged)
-        case .write, nil, SyncState.Action.none: break
+        case .some(.write), .some(.none), nil: break
         }
     }
 

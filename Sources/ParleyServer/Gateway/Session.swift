@@ -2,6 +2,7 @@ import NIOCore
 import NIOExtras
 import ParleyCore
 import ParleyWire
+import RedisClient
 
 /// One client's socket: the last handler of its channel, confined to the channel's event loop.
 ///

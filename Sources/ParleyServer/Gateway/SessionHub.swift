@@ -35,16 +35,16 @@ final class SessionHub: @unchecked Sendable {
         self.services = services
         connections = services.redis.connections(on: eventLoop)
         wheel = TimerWheel(slotCount: Self.slots)
-        services.epochs.onChange { [weak self] epoch in
-            eventLoop.execute { self?.epochChanged(to: epoch) }
-        }
     }
 
     func start() {
+        services.epochs.onChange { epoch in
+            self.eventLoop.execute { self.epochChanged(to: epoch) }
+        }
         subscriber = services.redis.subscriber(
             on: eventLoop,
-            onMessage: { [unowned self] in received(channel: $0, payload: $1) },
-            onResubscribed: { [unowned self] in checkPositions(of: Array(sessions.values)) }
+            onMessage: { [unowned self] in self.received(channel: $0, payload: $1) },
+            onResubscribed: { [unowned self] in self.checkPositions(of: Array(self.sessions.values)) }
         )
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
         eventLoop.execute {

@@ -1,6 +1,7 @@
 import Crypto
 import NIOCore
 import NIOHTTP1
+import ParleyWire
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
@@ -11,7 +12,7 @@ import NIOHTTP1
 /// Turns `GET /v1/ws` into a session (RFC 6455, section 4.2). NIO's own upgrader would put its frame codec into the
 /// pipeline; a session decodes by itself.
 struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
-    typealias UpgradeResult = GatewayChannel.Value
+    typealias UpgradeResult = GatewayChannel.Kind
 
     let services: GatewayServices
     let hubs: SessionHubs
