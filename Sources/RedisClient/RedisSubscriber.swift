@@ -100,7 +100,7 @@ public final class RedisSubscriber: @unchecked Sendable {
         }
     }
 
-    func close() async {
+    public func close() async {
         let done = eventLoop.makePromise(of: Void.self)
         eventLoop.execute {
             let channel = self.channel
