@@ -1,8 +1,8 @@
 /// One session's unanswered sends, in order.
 ///
 /// Sends are pipelined: the next goes out before the last is answered. A send that needs something first (its
-/// conversation has to be made known, its cid looked up in history) holds back the later ones, so that messages
-/// commit in the order in which the client sent them.
+/// conversation has to be made known, its cid looked up in history) holds back the later ones until it has its final
+/// answer, for it may want something more; so messages commit in the order in which the client sent them.
 public struct SendQueue<Send> {
     public typealias Ticket = UInt64
 
@@ -19,6 +19,8 @@ public struct SendQueue<Send> {
         let ticket: Ticket
         var send: Send
         var stage: Stage
+        /// Later ones wait for its answer.
+        var isAlone: Bool
     }
 
     private var items: [Item] = []
@@ -30,7 +32,14 @@ public struct SendQueue<Send> {
 
     public mutating func submit(_ send: Send, needsPreparation: Bool) -> [Action] {
         nextTicket += 1
-        items.append(Item(ticket: nextTicket, send: send, stage: needsPreparation ? .unprepared : .ready))
+        items.append(
+            Item(
+                ticket: nextTicket,
+                send: send,
+                stage: needsPreparation ? .unprepared : .ready,
+                isAlone: needsPreparation
+            )
+        )
         return advance()
     }
 
@@ -45,6 +54,7 @@ public struct SendQueue<Send> {
         set(ticket) {
             $0.send = send
             $0.stage = .unprepared
+            $0.isAlone = true
         }
         return advance()
     }
@@ -67,7 +77,7 @@ public struct SendQueue<Send> {
         var actions: [Action] = []
         for index in items.indices {
             switch items[index].stage {
-            case .inFlight: continue
+            case .inFlight: break
             case .ready:
                 items[index].stage = .inFlight
                 actions.append(.issue(items[index].send, items[index].ticket))
@@ -79,6 +89,7 @@ public struct SendQueue<Send> {
                 return actions
             case .preparing: return actions
             }
+            if items[index].isAlone { return actions }
         }
         return actions
     }

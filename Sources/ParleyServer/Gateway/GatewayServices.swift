@@ -1,4 +1,5 @@
 import Logging
+import NIOHTTP1
 import ParleyWire
 import RedisClient
 import Synchronization
@@ -53,6 +54,19 @@ final class GatewayServices: Sendable {
     /// Set once, at the begin of the drain: no new sessions.
     var isDraining: Bool { draining.load(ordering: .relaxed) }
     func beginDrain() { draining.store(true, ordering: .relaxed) }
+
+    var upgradeCheck: UpgradeCheck {
+        UpgradeCheck(origins: origins, isFull: isDraining || sessionCount >= configuration.capacity)
+    }
+
+    /// - Returns: the headers of the 101 answer besides those of RFC 6455.
+    /// - Throws: `UpgradeCheck.Refusal`.
+    func checkUpgrade(_ head: HTTPRequestHead) throws(UpgradeCheck.Refusal) -> HTTPHeaders {
+        guard head.method == .GET, head.uri.prefix(while: { $0 != "?" }) == UpgradeCheck.path else {
+            throw UpgradeCheck.Refusal(status: 404, code: .notFound, detail: "There is no socket here.")
+        }
+        return try upgradeCheck.check(head.headers)
+    }
 
     /// Redis showed another epoch than the known one: learn it, and tell every session.
     func learnEpoch() {

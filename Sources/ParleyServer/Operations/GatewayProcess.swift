@@ -58,11 +58,7 @@ public struct GatewayProcess {
             "gateway starts",
             metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"]
         )
-        do {
-            try await application.runService()
-        } catch let error as IOError where error.errnoCode == EADDRINUSE {
-            throw Settings.Problem(description: "Port \(port) is taken. Set PARLEY_PORT.")
-        }
+        try await Settings.explainingTakenPort(port, "PARLEY_PORT") { try await application.runService() }
         for hub in hubs.all { await hub.close() }
         await stores.close()
         try await hasher.shutdown()
