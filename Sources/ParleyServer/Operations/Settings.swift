@@ -1,11 +1,17 @@
 public import Logging
 import NIOCore
+import NIOPosix
 import RedisClient
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
 #else
     import Foundation
+#endif
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
 #endif
 
 /// Everything a process can be told from outside. This is the only place that reads it: command-line options first,
