@@ -41,9 +41,12 @@ public struct SendQueue<Send> {
         return advance()
     }
 
-    /// Redis wants something first.
-    public mutating func bounced(_ ticket: Ticket) -> [Action] {
-        set(ticket) { $0.stage = .unprepared }
+    /// Redis wants something first; `send` says what.
+    public mutating func bounced(_ ticket: Ticket, _ send: Send) -> [Action] {
+        set(ticket) {
+            $0.send = send
+            $0.stage = .unprepared
+        }
         return advance()
     }
 

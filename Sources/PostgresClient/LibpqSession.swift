@@ -50,9 +50,9 @@ final class LibpqSession {
     var isUsable: Bool {
         guard !isBroken, PQstatus(connection) == CONNECTION_OK else { return false }
         var descriptor = pollfd(fd: PQsocket(connection), events: Int16(POLLIN), revents: 0)
-        guard poll(&descriptor, 1, 0) == 0 else {
-            // A parameter's change or a notice may lie there too; end of file is what makes libpq fail.
-            return PQconsumeInput(connection) == 1 && PQstatus(connection) == CONNECTION_OK
+        // The server's last words may come before the end of file; a notice may lie there too.
+        while poll(&descriptor, 1, 0) != 0 {
+            guard PQconsumeInput(connection) == 1, PQstatus(connection) == CONNECTION_OK else { return false }
         }
         return true
     }
@@ -79,10 +79,12 @@ final class LibpqSession {
 
     /// Any number of statements without parameters, in one round trip; gives the last one's answer.
     func script(_ sql: String, _ limit: StatementLimit) throws(PostgresError) -> LibpqResult {
-        try exchange(limit) { PQsendQuery($0, sql) }
+        try refuseNUL(sql.utf8)
+        return try exchange(limit) { PQsendQuery($0, sql) }
     }
 
     private func prepare(_ key: StatementKey, _ limit: StatementLimit) throws(PostgresError) -> String {
+        try refuseNUL(key.sql.utf8)
         if prepared.count >= Self.preparedStatementLimit, !isInTransaction {
             _ = try script("DEALLOCATE ALL", limit)
             prepared = [:]
@@ -100,10 +102,7 @@ final class LibpqSession {
         _ limit: StatementLimit
     ) throws(PostgresError) -> LibpqResult {
         for parameter in query.parameters where parameter.format == 0 {
-            // libpq would end the text at the NUL without a word.
-            if let range = parameter.range, query.bytes[range].contains(0) {
-                throw PostgresError(.invalidStatement, "text with a NUL character cannot be stored")
-            }
+            if let range = parameter.range { try refuseNUL(query.bytes[range]) }
         }
         return try exchange(limit) { connection in
             query.bytes.withUnsafeBytes { bytes in
@@ -120,6 +119,13 @@ final class LibpqSession {
                     1
                 )
             }
+        }
+    }
+
+    /// libpq would end the text at the NUL without a word.
+    private func refuseNUL(_ text: some Sequence<UInt8>) throws(PostgresError) {
+        guard !text.contains(0) else {
+            throw PostgresError(.invalidStatement, "PostgreSQL takes no text with a NUL character")
         }
     }
 
@@ -240,7 +246,7 @@ final class LibpqSession {
 
 private func text(_ string: UnsafePointer<CChar>?) -> String { string.map { String(cString: $0) } ?? "" }
 
-/// libpq ends its messages with a new line and has several in one.
+/// libpq ends its messages with a new line and has several lines in one, indented by tabs.
 private func trimmed(_ message: UnsafePointer<CChar>?) -> String {
-    text(message).split(whereSeparator: \.isNewline).joined(separator: " ")
+    text(message).split { $0.isNewline || $0 == "\t" }.joined(separator: " ")
 }

@@ -8,6 +8,7 @@ public struct PostgresConfiguration: Sendable {
     /// The most connections (and threads, one each) that the pool opens. Default 8.
     public var connections = 8
     /// The longest attempt to reach one address of one host; libpq counts whole seconds, at least 2. Default 5 s.
+    /// A task that is cancelled meanwhile waits for the attempt to end.
     public var connectTimeout: Duration = .seconds(5)
     /// The longest wait for a connection of the pool to become free. Default 5 s.
     public var acquireTimeout: Duration = .seconds(5)

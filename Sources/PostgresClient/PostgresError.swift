@@ -1,4 +1,4 @@
-/// Every error that this module throws. Neither `message` nor `description` ever holds the password or bound parameters.
+/// Every error that this module throws. Neither `message` nor `description` ever holds the password.
 public struct PostgresError: Error, Sendable, Equatable {
     public enum Code: String, Sendable {
         /// The URL cannot be used. Trying again does not help.
@@ -24,7 +24,7 @@ public struct PostgresError: Error, Sendable, Equatable {
         case serializationFailure
         /// COMMIT rolled back, because a statement of the transaction had failed and the body went on.
         case transactionAborted
-        /// A parameter that PostgreSQL cannot take (text with NUL, too many), or a statement this client cannot run (COPY).
+        /// Text with NUL, more parameters than 65,535, or a statement this client cannot run (COPY); it was not run.
         case invalidStatement
         /// A column has another type than asked for, or is NULL.
         case decoding

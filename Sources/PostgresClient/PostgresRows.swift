@@ -44,10 +44,7 @@ public struct PostgresRows: Sendable {
     ) throws(PostgresError) -> [(repeat each T)] {
         var asked = 0
         for _ in repeat (each T).self { asked += 1 }
-        let columns = Int(PQnfields(result.pointer))
-        guard asked == columns else {
-            throw PostgresError(.decoding, "the answer has \(columns) columns, not \(asked)")
-        }
+        try expect(columns: asked)
         var tuples: [(repeat each T)] = []
         tuples.reserveCapacity(count)
         for row in 0..<count {
@@ -59,6 +56,22 @@ public struct PostgresRows: Sendable {
             tuples.append((repeat try next((each T).self)))
         }
         return tuples
+    }
+
+    /// The only column of all rows.
+    public func decode<T: PostgresCodable>(_: T.Type) throws(PostgresError) -> [T] {
+        try expect(columns: 1)
+        var values: [T] = []
+        values.reserveCapacity(count)
+        for row in 0..<count { values.append(try result.decode(T.self, row, 0)) }
+        return values
+    }
+
+    private func expect(columns asked: Int) throws(PostgresError) {
+        let columns = Int(PQnfields(result.pointer))
+        guard asked == columns else {
+            throw PostgresError(.decoding, "the answer has \(columns) columns, not \(asked)")
+        }
     }
 }
 

@@ -8,7 +8,7 @@ import Synchronization
 public final class RedisClient: Sendable {
     public let configuration: RedisConfiguration
     private let transport: RedisTransport
-    private let connections: [RedisConnection]
+    public let connections: [RedisConnection]
     private let connectionsByLoop: [ObjectIdentifier: [RedisConnection]]
     private let next = Atomic<Int>(0)
     private let logger: Logger

@@ -14,6 +14,8 @@ struct SendRequest: Sendable {
     let contentHash: String
     /// The membership that the recipients were taken from; the commit refuses another.
     var membershipVersion = 1
+    /// Redis asked, at this time of its clock, for a look-up in history.
+    var lookUpFrom: Int64?
     /// Redis's time at which a look-up in history began that did not find the cid.
     var lookedUpAt: Int64?
     /// How often Redis wanted something first.

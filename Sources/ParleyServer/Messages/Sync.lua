@@ -102,3 +102,13 @@ redis.register_function('receipt_@VERSION@', function(KEYS, ARGV)
   if kind == 'read' then enqueue(KEYS[3], user, ARGV[1], event, ARGV[7]) end
   return 'done'
 end)
+
+-- extent: where a queue begins and ends. KEYS epoch, queue. Answers epoch, head, first available q.
+redis.register_function{
+  function_name = 'extent_@VERSION@',
+  flags = {'no-writes'},
+  callback = function(KEYS, ARGV)
+    local head, first = extent(KEYS[2])
+    return {redis.call('HGET', KEYS[1], 'id') or '', head, first}
+  end,
+}

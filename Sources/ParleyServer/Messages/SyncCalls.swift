@@ -119,6 +119,8 @@ enum UserNotice: Sendable, Hashable {
     case revoked(login: String)
     /// A newer session of the device has begun.
     case replaced(device: String, session: String)
+    /// Somebody writes in a conversation.
+    case typing(conversation: ConversationID, user: UserID)
 
     init?(_ payload: ByteBuffer) {
         guard payload.readableBytesView.first == UInt8(ascii: "!") else { return nil }
@@ -126,6 +128,9 @@ enum UserNotice: Sendable, Hashable {
         switch (words.first, words.count) {
         case ("revoked", 2): self = .revoked(login: String(words[1]))
         case ("replaced", 3): self = .replaced(device: String(words[1]), session: String(words[2]))
+        case ("typing", 3):
+            guard let conversation = ConversationID(words[1]), let user = UserID(words[2]) else { return nil }
+            self = .typing(conversation: conversation, user: user)
         default: return nil
         }
     }
@@ -134,6 +139,7 @@ enum UserNotice: Sendable, Hashable {
         switch self {
         case .revoked(let login): "!revoked \(login)"
         case .replaced(let device, let session): "!replaced \(device) \(session)"
+        case .typing(let conversation, let user): "!typing \(conversation) \(user)"
         }
     }
 }

@@ -40,7 +40,7 @@ export class Conversation {
         this.last = last ?? null;
         this.messages = [];
         this.loaded = false;
-        for (const [user, position] of Object.entries(positions ?? {})) this.advance(user, position);
+        for (const { user, ...position } of positions ?? []) this.advance(user, position);
     }
 
     /** Receipts are positions: they only go up. */
@@ -118,6 +118,7 @@ export class Conversation {
 
 export class Conversations {
     me = null;
+    complete = false; // all conversations are known
     users = new Map();
     all = new Map();
 

@@ -2,7 +2,7 @@
 -- conversations, so that the tables can be sharded by conversation_id.
 
 CREATE TABLE conversations (
-    id text PRIMARY KEY,
+    id text COLLATE "C" PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('direct', 'group')),
     title text,
     member_version bigint NOT NULL DEFAULT 1,
@@ -10,8 +10,8 @@ CREATE TABLE conversations (
 );
 
 CREATE TABLE conversation_members (
-    conversation_id text NOT NULL,
-    user_id text NOT NULL,
+    conversation_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
     joined_at bigint NOT NULL,
     PRIMARY KEY (conversation_id, user_id)
 );
@@ -19,7 +19,7 @@ CREATE INDEX conversation_members_user ON conversation_members (user_id, convers
 
 -- Sequence numbers that no message has, because Redis lost data: neither a gap nor unread.
 CREATE TABLE conversation_jumps (
-    conversation_id text NOT NULL,
+    conversation_id text COLLATE "C" NOT NULL,
     after_seq bigint NOT NULL,                              -- the last before the jump
     to_seq bigint NOT NULL,                                 -- the last that was skipped
     epoch text NOT NULL,
@@ -28,11 +28,11 @@ CREATE TABLE conversation_jumps (
 
 -- History, partitioned by time: a message id begins with its milliseconds.
 CREATE TABLE messages (
-    conversation_id text NOT NULL,
+    conversation_id text COLLATE "C" NOT NULL,
     message_id bigint NOT NULL,
     seq bigint NOT NULL,
-    sender_id text NOT NULL,
-    cid text,
+    sender_id text COLLATE "C" NOT NULL,
+    cid text COLLATE "C",
     body text NOT NULL,
     data text,                                              -- a JSON object, verbatim
     reply_to bigint,

@@ -1,0 +1,138 @@
+import NIOCore
+import ParleyCore
+import ParleyWire
+import PostgresClient
+
+/// What one round of archiving writes: messages, entries that cannot be messages, and each lane's step.
+struct ArchiveBatch: Sendable {
+    struct Step: Sendable {
+        let lane: Lane
+        let token: Int64
+        let from: Int64
+        var to: Int64
+    }
+
+    struct DeadLetter: Sendable {
+        let lane: Lane
+        let entryID: String
+        let entry: String
+        let reason: String
+    }
+
+    /// Another worker holds one of the lanes, or has moved it on.
+    struct Fenced: Error {}
+
+    private(set) var steps: [Lane: Step] = [:]
+    private(set) var messages: [StoredMessage] = []
+    private(set) var deadLetters: [DeadLetter] = []
+
+    var isEmpty: Bool { steps.isEmpty && deadLetters.isEmpty }
+
+    /// Adds what was read from a lane, in order. An entry without a message id cannot be passed by a position: its id
+    /// is returned, to be deleted from the lane once the batch is committed.
+    mutating func add(_ entries: [CommitLog.RawEntry], of lease: LaneLeases.Lease) -> [String] {
+        var unpassable: [String] = []
+        for raw in entries {
+            if let mid = MessageID(streamID: raw.streamID, lane: lease.lane) {
+                steps[lease.lane, default: Step(lane: lease.lane, token: lease.token, from: lease.position, to: 0)].to =
+                    Int64(mid.rawValue)
+            } else {
+                unpassable.append(raw.streamID)
+            }
+            do {
+                messages.append(try raw.message(in: lease.lane))
+            } catch {
+                let text = String(buffer: raw.entry).filter { $0 != "\0" }
+                deadLetters.append(
+                    DeadLetter(lane: lease.lane, entryID: raw.streamID, entry: text, reason: "\(error)")
+                )
+            }
+        }
+        return unpassable
+    }
+
+    /// Writes everything in one transaction, or nothing.
+    /// - Returns: how many messages PostgreSQL refused; they are dead letters now.
+    /// - Throws: `Fenced`, or what the database says.
+    func write(to postgres: PostgresPool) async throws -> Int {
+        try await postgres.transaction { connection in
+            let steps = Array(self.steps.values)
+            let moved = try await connection.query(
+                """
+                UPDATE lanes SET position = step.next
+                FROM unnest(\(steps.map { Int64($0.lane.number) })::bigint[], \(steps.map(\.token))::bigint[],
+                    \(steps.map(\.from))::bigint[], \(steps.map(\.to))::bigint[]) AS step(lane, token, previous, next)
+                WHERE lanes.lane = step.lane AND lanes.token = step.token AND lanes.position = step.previous
+                """
+            )
+            guard moved.affected == steps.count else { throw Fenced() }
+            let refused = try await Self.insert(messages[...], on: connection)
+            let letters = deadLetters + refused
+            for letter in letters {
+                _ = try await connection.query(
+                    """
+                    INSERT INTO dead_letters (lane, entry_id, entry, reason, at)
+                    VALUES (\(Int64(letter.lane.number)), \(letter.entryID), \(letter.entry), \(letter.reason), now_ms())
+                    ON CONFLICT DO NOTHING
+                    """
+                )
+            }
+            return letters.count
+        }
+    }
+
+    /// Inserts messages; those that PostgreSQL refuses are found by halving and returned.
+    private static func insert(
+        _ messages: ArraySlice<StoredMessage>,
+        on connection: PostgresConnection
+    ) async throws -> [DeadLetter] {
+        guard !messages.isEmpty else { return [] }
+        _ = try await connection.query("SAVEPOINT part")
+        do {
+            _ = try await connection.query(insertion(of: messages))
+            _ = try await connection.query("RELEASE SAVEPOINT part")
+            return []
+        } catch {
+            guard error.isAboutData else { throw error }
+            _ = try await connection.query("ROLLBACK TO SAVEPOINT part")
+            guard messages.count > 1 else {
+                return messages.map {
+                    DeadLetter(
+                        lane: Lane(of: $0.conversation),
+                        entryID: $0.mid.streamID,
+                        entry: "\($0.conversation) seq \($0.seq) from \($0.sender): \($0.content.body)".filter {
+                            $0 != "\0"
+                        },
+                        reason: error.message
+                    )
+                }
+            }
+            let middle = messages.startIndex + messages.count / 2
+            return try await insert(messages[..<middle], on: connection) + insert(messages[middle...], on: connection)
+        }
+    }
+
+    private static func insertion(of messages: ArraySlice<StoredMessage>) -> PostgresQuery {
+        """
+        INSERT INTO messages (conversation_id, message_id, seq, sender_id, cid, body, data, reply_to)
+        SELECT * FROM unnest(
+            \(messages.map(\.conversation.description))::text[],
+            \(messages.map { Int64($0.mid.rawValue) })::bigint[],
+            \(messages.map(\.seq))::bigint[],
+            \(messages.map(\.sender.description))::text[],
+            \(messages.map { $0.cid?.description })::text[],
+            \(messages.map(\.content.body))::text[],
+            \(messages.map(\.content.data))::text[],
+            \(messages.map { $0.content.replyTo.map { Int64($0.rawValue) } })::bigint[]
+        ) ON CONFLICT DO NOTHING
+        """
+    }
+}
+
+extension PostgresError {
+    /// The rows are at fault, not the connection, the server's state or its resources (SQLSTATE classes 22 and 23).
+    fileprivate var isAboutData: Bool {
+        guard let sqlState else { return false }
+        return sqlState.hasPrefix("22") || sqlState.hasPrefix("23")
+    }
+}

@@ -1,0 +1,128 @@
+import Logging
+import NIOCore
+import ParleyCore
+import ParleyWire
+import PostgresClient
+import RedisClient
+import ServiceLifecycle
+
+/// Moves committed messages from the lanes to PostgreSQL, and finishes fan-outs that stayed pending.
+///
+/// Workers share the lanes by lease. A round reads the lanes, writes one transaction that also moves the lanes'
+/// positions, and only then may the lanes be trimmed: a crash anywhere repeats a round at most.
+struct Archiver: Service {
+    let redis: RedisClient
+    let postgres: PostgresPool
+    let fanOut: FanOut
+    let worker: String
+    /// Pause after a round that found little.
+    var interval = Duration.milliseconds(100)
+    let logger: Logger
+
+    /// Entries of a lane that a round takes at most.
+    private static let laneLimit = 200
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await loop() }
+    }
+
+    private func loop() async {
+        let leases = LaneLeases(postgres: postgres, worker: worker)
+        var held: [Lane: LaneLeases.Lease] = [:]
+        var untrimmed: [Lane: Int64] = [:]
+        var renewal = ContinuousClock.now
+        var housekeeping = ContinuousClock.now
+        while !Task.isCancelled {
+            do {
+                if renewal <= .now {
+                    held = try await leases.renew(held)
+                    renewal = .now + .seconds(3)
+                }
+                let isBusy = try await round(&held, &untrimmed)
+                if housekeeping <= .now {
+                    try await trim(&untrimmed)
+                    try await sweep(held.keys)
+                    housekeeping = .now + .seconds(2)
+                }
+                if !isBusy { try await Task.sleep(for: interval) }
+            } catch is CancellationError {
+                break
+            } catch {
+                // Positions in memory may be behind or ahead now: start from what the database says.
+                logger.warning("archiving paused", metadata: ["error": "\(error)"])
+                held = [:]
+                renewal = .now
+                try? await Task.sleep(for: .milliseconds(.random(in: 500...1500)))
+                held = (try? await recover(leases)) ?? [:]
+            }
+        }
+        let mine = Array(held.values)
+        await Task { try? await leases.release(mine) }.value
+    }
+
+    /// Lanes that are still this worker's after a failure, with their positions as the database has them.
+    private func recover(_ leases: LaneLeases) async throws -> [Lane: LaneLeases.Lease] {
+        let rows = try await postgres.query(
+            "SELECT lane::bigint, token, position FROM lanes WHERE owner = \(worker) AND lease_until > now_ms()"
+        )
+        var held: [Lane: LaneLeases.Lease] = [:]
+        for (number, token, position) in try rows.decode((Int64, Int64, Int64).self) {
+            let lane = Lane(number: Int(number))
+            held[lane] = LaneLeases.Lease(lane: lane, token: token, position: position)
+        }
+        return held
+    }
+
+    /// - Returns: whether a lane had more than was taken.
+    private func round(_ held: inout [Lane: LaneLeases.Lease], _ untrimmed: inout [Lane: Int64]) async throws -> Bool {
+        guard !held.isEmpty else { return false }
+        let leases = Array(held.values)
+        let reply = try await redis.send(
+            RedisCommand(
+                ["XREAD", "COUNT", String(Self.laneLimit), "STREAMS"] + leases.map { Keys.lane($0.lane) }
+                    + leases.map {
+                        $0.position == 0 ? "0-0" : MessageID(rawValue: UInt64($0.position))?.streamID ?? "0-0"
+                    }
+            )
+        )
+        let byKey = Dictionary(uniqueKeysWithValues: leases.map { (Keys.lane($0.lane), $0) })
+        var batch = ArchiveBatch()
+        var unpassable: [(Lane, [String])] = []
+        var isBusy = false
+        for stream in reply.array ?? [] {
+            guard let parts = stream.array, parts.count == 2, let key = parts[0].string, let lease = byKey[key] else {
+                continue
+            }
+            let entries = CommitLog.entries(parts[1])
+            isBusy = isBusy || entries.count == Self.laneLimit
+            unpassable.append((lease.lane, batch.add(entries, of: lease)))
+        }
+        guard !batch.isEmpty else { return false }
+        let refused = try await batch.write(to: postgres)
+        if refused > 0 { logger.error("entries moved to dead_letters", metadata: ["count": "\(refused)"]) }
+        for step in batch.steps.values {
+            held[step.lane]?.position = step.to
+            untrimmed[step.lane] = step.to
+        }
+        for (lane, ids) in unpassable where !ids.isEmpty {
+            _ = try await redis.send(RedisCommand(["XDEL", Keys.lane(lane)] + ids))
+        }
+        return isBusy
+    }
+
+    private func trim(_ untrimmed: inout [Lane: Int64]) async throws {
+        for (lane, position) in untrimmed {
+            guard let mid = MessageID(rawValue: UInt64(position)) else { continue }
+            _ = try await redis.send(
+                RedisFunctions.call("trim", keys: [Keys.lane(lane), Keys.pending(lane)], [mid.streamID])
+            )
+        }
+        untrimmed = [:]
+    }
+
+    private func sweep(_ lanes: some Collection<Lane>) async throws {
+        for lane in lanes {
+            _ = try await fanOut.sweep(lane, olderThan: 3000, now: WallClock.milliseconds())
+        }
+    }
+}

@@ -1,0 +1,100 @@
+import Hummingbird
+import NIOCore
+import ParleyWire
+
+/// Conversations and messages as the HTTP contract shows them. Written by hand, because a message's `data` comes back
+/// verbatim.
+enum ConversationJSON {
+    static func list(_ page: [ConversationStore.Summary], next: MessageID?, for user: UserID) -> ByteBuffer {
+        object { buffer in
+            buffer.writeJSONKey("conversations")
+            buffer.beginJSONArray()
+            for summary in page {
+                buffer.beginJSONElement()
+                write(summary, for: user, into: &buffer)
+            }
+            buffer.endJSONArray()
+            if let next { buffer.writeJSONField("next", next) } else { buffer.writeJSONField("next", raw: "null") }
+        }
+    }
+
+    static func one(_ summary: ConversationStore.Summary, for user: UserID) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        write(summary, for: user, into: &buffer)
+        return buffer
+    }
+
+    static func messages(_ page: History.Page, for user: UserID) -> ByteBuffer {
+        object { buffer in
+            buffer.writeJSONKey("messages")
+            buffer.beginJSONArray()
+            for message in page.messages {
+                buffer.beginJSONElement()
+                write(message, for: user, into: &buffer)
+            }
+            buffer.endJSONArray()
+            buffer.writeJSONField("more", page.hasMore)
+        }
+    }
+
+    private static func object(_ fields: (inout ByteBuffer) -> Void) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.beginJSONObject()
+        fields(&buffer)
+        buffer.endJSONObject()
+        return buffer
+    }
+
+    private static func write(_ summary: ConversationStore.Summary, for user: UserID, into buffer: inout ByteBuffer) {
+        buffer.beginJSONObject()
+        buffer.writeJSONField("id", summary.conversation)
+        buffer.writeJSONField("kind", summary.conversation.isDirect ? "direct" : "group")
+        buffer.writeJSONField("title", raw: "null")
+        buffer.writeJSONKey("members")
+        buffer.beginJSONArray()
+        for member in summary.members {
+            buffer.beginJSONElement()
+            buffer.writeJSONIdentifier(member)
+        }
+        buffer.endJSONArray()
+        if let last = summary.last {
+            buffer.writeJSONKey("last")
+            write(last, for: user, into: &buffer)
+        } else {
+            buffer.writeJSONField("last", raw: "null")
+        }
+        buffer.writeJSONField("unread", summary.unread)
+        buffer.writeJSONField("read_seq", summary.read[user] ?? 0)
+        // Of every member: up to which seq they have read, and got delivered.
+        buffer.writeJSONKey("positions")
+        buffer.beginJSONArray()
+        for member in summary.members {
+            buffer.beginJSONElement()
+            buffer.beginJSONObject()
+            buffer.writeJSONField("user", member)
+            buffer.writeJSONField("read", summary.read[member] ?? 0)
+            buffer.writeJSONField("delivered", summary.delivered[member] ?? 0)
+            buffer.endJSONObject()
+        }
+        buffer.endJSONArray()
+        buffer.endJSONObject()
+    }
+
+    private static func write(_ message: StoredMessage, for user: UserID, into buffer: inout ByteBuffer) {
+        buffer.beginJSONObject()
+        buffer.writeJSONField("mid", message.mid)
+        buffer.writeJSONField("seq", message.seq)
+        buffer.writeJSONField("from", message.sender)
+        buffer.writeJSONField("ts", message.timestamp)
+        message.content.writeFields(into: &buffer)
+        // For the sender's own devices.
+        if message.sender == user, let cid = message.cid { buffer.writeJSONField("cid", cid) }
+        buffer.endJSONObject()
+    }
+}
+
+extension Response {
+    init(json: ByteBuffer) {
+        self.init(status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: json))
+    }
+}

@@ -1,0 +1,95 @@
+import HTTPTypes
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOHTTPTypes
+import NIOHTTPTypesHTTP1
+import NIOPosix
+
+/// What a connection to the gateway's port becomes: HTTP, answered by Hummingbird's routes, or a session. Only a
+/// connection's first request can become a session.
+struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
+    enum Kind: Sendable {
+        case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
+        case socket
+    }
+
+    let responder: HTTPChannelHandler.Responder
+    let services: GatewayServices
+    let hubs: SessionHubs
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            try channel.syncOptions?.setOption(.socketOption(.tcp_nodelay), value: 1)
+            let water = ChannelOptions.Types.WriteBufferWaterMark(
+                low: services.configuration.outputLowWater,
+                high: services.configuration.outputHighWater
+            )
+            try channel.syncOptions?.setOption(ChannelOptions.writeBufferWaterMark, value: water)
+            var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
+                upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Kind>(
+                    upgraders: [WebSocketUpgrader(services: services, hubs: hubs)],
+                    notUpgradingCompletionHandler: { channel in
+                        channel.eventLoop.makeCompletedFuture { try Self.makeHTTP(channel, logger) }
+                    }
+                )
+            )
+            configuration.enablePipelining = false
+            configuration.enableResponseHeaderValidation = false
+            try channel.pipeline.syncOperations.addHandler(RequestDeadlineHandler())
+            return Value(
+                channel: channel,
+                kind: try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(
+                    configuration: configuration
+                )
+            )
+        }
+    }
+
+    private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
+        RequestDeadlineHandler.remove(from: channel)
+        try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+        try channel.pipeline.syncOperations.addHandler(
+            HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger)
+        )
+        return .http(
+            try NIOAsyncChannel(
+                wrappingChannelSynchronously: channel,
+                configuration: .init(isOutboundHalfClosureEnabled: true)
+            )
+        )
+    }
+
+    func handle(value: Value, logger: Logger) async {
+        // A session lives in its channel's pipeline: no task stays with it.
+        if case .http(let channel)? = try? await value.kind.get() {
+            await handleHTTP(asyncChannel: channel, logger: logger)
+        }
+    }
+
+    /// A connection, and what it becomes when its first request has come.
+    struct Value: ServerChildChannelValue {
+        let channel: any Channel
+        let kind: EventLoopFuture<Kind>
+    }
+}
+
+/// Ends connections whose first request head is not whole in time. Removed when the connection becomes something.
+final class RequestDeadlineHandler: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+
+    private var deadline: Scheduled<Void>?
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(10)) { context.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
+
+    static func remove(from channel: any Channel) {
+        let handlers = channel.pipeline.syncOperations
+        guard let context = try? handlers.context(handlerType: RequestDeadlineHandler.self) else { return }
+        handlers.removeHandler(context: context, promise: nil)
+    }
+}

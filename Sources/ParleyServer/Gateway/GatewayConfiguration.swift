@@ -1,0 +1,42 @@
+public import NIOCore
+import RedisClient
+
+/// How a gateway treats its sessions.
+public struct GatewayConfiguration: Sendable {
+    /// Unique among running gateways; shown in the registry.
+    public var name = "gateway"
+    /// The base that clients reach this gateway at.
+    public var publicURL = "http://127.0.0.1:8080"
+    public var zone = "default"
+    /// Sessions that this gateway may hold; others are refused with 503.
+    public var capacity = 18_000
+    public var allowedOrigins: Set<String> = []
+
+    /// Between pings; a session is closed after two that nothing answered.
+    public var heartbeat = TimeAmount.seconds(25)
+    /// From the upgrade to the `auth` frame.
+    public var authenticationDeadline = TimeAmount.seconds(5)
+    /// Bytes of a message from a client, its fragments together.
+    public var maximumFrame = 65_536
+    /// Bytes that may wait for a socket before its session lags, and below which it goes on.
+    public var outputHighWater = 256 * 1024
+    public var outputLowWater = 64 * 1024
+    /// Sends that a socket may have unanswered.
+    public var maximumUnansweredSends = 32
+    /// How long sessions are spread over when the gateway drains.
+    public var drainWindow = TimeAmount.seconds(5)
+
+    /// What a send's answer waits for.
+    public enum Acknowledgement: String, Sendable, CaseIterable {
+        /// The commit, on Redis's disk.
+        case committed
+        /// Also a replica's memory (`WAIT 1`).
+        case replicated
+        /// Also the history in PostgreSQL.
+        case archived
+    }
+
+    public var acknowledgement = Acknowledgement.committed
+
+    public init() {}
+}

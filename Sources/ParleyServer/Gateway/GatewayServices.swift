@@ -1,0 +1,80 @@
+import Logging
+import ParleyWire
+import RedisClient
+import Synchronization
+
+/// What all sessions of a gateway share.
+final class GatewayServices: Sendable {
+    let configuration: GatewayConfiguration
+    let commit: CommitConfiguration
+    let redis: RedisClient
+    let epochs: EpochKeeper
+    let conversations: ConversationStore
+    let history: History
+    let fanOut: FanOut
+    let tokens: AccessTokens
+    let acknowledger: Acknowledger
+    let origins: OriginList
+    let logger: Logger
+
+    private let sessions = Atomic<Int>(0)
+    private let draining = Atomic<Bool>(false)
+
+    init(
+        configuration: GatewayConfiguration,
+        commit: CommitConfiguration,
+        redis: RedisClient,
+        epochs: EpochKeeper,
+        conversations: ConversationStore,
+        history: History,
+        fanOut: FanOut,
+        tokens: AccessTokens,
+        acknowledger: Acknowledger,
+        origins: OriginList,
+        logger: Logger
+    ) {
+        self.configuration = configuration
+        self.commit = commit
+        self.redis = redis
+        self.epochs = epochs
+        self.conversations = conversations
+        self.history = history
+        self.fanOut = fanOut
+        self.tokens = tokens
+        self.acknowledger = acknowledger
+        self.origins = origins
+        self.logger = logger
+    }
+
+    var sessionCount: Int { sessions.load(ordering: .relaxed) }
+    func sessionBegan() { sessions.add(1, ordering: .relaxed) }
+    func sessionEnded() { sessions.subtract(1, ordering: .relaxed) }
+
+    /// Set once, at the begin of the drain: no new sessions.
+    var isDraining: Bool { draining.load(ordering: .relaxed) }
+    func beginDrain() { draining.store(true, ordering: .relaxed) }
+
+    /// Redis showed another epoch than the known one: learn it, and tell every session.
+    func learnEpoch() {
+        Task {
+            do {
+                try await epochs.verify { [redis] in try await redis.send($0) }
+            } catch {
+                logger.warning("epoch not verified", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// Finishes a fan-out; should that fail, a worker does it.
+    func deliverLater(_ conversation: ConversationID, _ users: [UserID]) {
+        Task {
+            for user in users {
+                do {
+                    _ = try await fanOut.settle(conversation, user)
+                } catch {
+                    logger.warning("fan-out left to a worker", metadata: ["user": "\(user)", "error": "\(error)"])
+                }
+            }
+        }
+    }
+}

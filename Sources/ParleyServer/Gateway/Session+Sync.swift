@@ -1,0 +1,297 @@
+import NIOCore
+import ParleyCore
+import ParleyWire
+import RedisClient
+
+/// A session and its user's sync queue.
+extension Session {
+    /// The last position written to the socket.
+    var cursor: Int64 { sync?.cursor ?? 0 }
+
+    // MARK: Begin
+
+    /// Registers and subscribes first and asks where the queue stands after, so that nothing falls between.
+    func authenticate(_ auth: ClientFrame.Auth) {
+        guard let identity = services.tokens.verify(auth.token) else {
+            return close(.unauthorized, "the token is not valid, or no longer")
+        }
+        stage = .attaching
+        self.identity = identity
+        device = auth.device
+        isEphemeral = auth.ephemeral
+        let limit = eventLoop.assumeIsolated().scheduleTask(in: .seconds(10)) {
+            if self.stage == .attaching { self.turnAway() }
+        }
+        hub.follow(identity.user, self) { [weak self] in
+            guard let self, stage == .attaching else { return }
+            let command = Attachment.command(
+                user: identity.user,
+                device: auth.device,
+                session: name,
+                login: identity.login.description,
+                keepsPlace: !auth.ephemeral,
+                resume: auth.resume
+            )
+            hub.connection(of: self).send(command, repeatable: true) { result in
+                limit.cancel()
+                self.attached(result, resume: auth.resume)
+            }
+        }
+    }
+
+    private func attached(_ result: Result<RESPValue, RedisError>, resume: ClientFrame.Cursor?) {
+        guard stage == .attaching, let identity else { return }
+        guard case .success(let reply) = result, let attachment = Attachment(reply), !attachment.epoch.isEmpty else {
+            return turnAway()
+        }
+        guard !attachment.isRevoked else { return close(.unauthorized, "this sign-in was ended") }
+        guard attachment.epoch == services.epochs.epoch else {
+            // Redis is ahead of this process: learn its epoch before serving anyone.
+            services.learnEpoch()
+            return turnAway()
+        }
+        stage = .attached
+        epoch = attachment.epoch
+        let mode = ResumeDecision.mode(
+            resume: resume.map { ($0.epoch, $0.q) },
+            epoch: epoch,
+            head: attachment.head,
+            firstAvailable: attachment.firstAvailable
+        )
+        let start = mode == .replay ? resume?.q ?? attachment.head : attachment.head
+        sync = SyncState(cursor: start, head: attachment.head, announcesLive: mode == .replay)
+        acks = AckState(cursor: start)
+        write(
+            ServerFrame(
+                .ready(
+                    .init(
+                        user: identity.user,
+                        session: name,
+                        epoch: epoch,
+                        head: attachment.head,
+                        mode: mode,
+                        now: WallClock.milliseconds(),
+                        heartbeatMilliseconds: services.configuration.heartbeat.nanoseconds / 1_000_000,
+                        maxFrame: Int64(services.configuration.maximumFrame)
+                    )
+                )
+            )
+        )
+        if mode == .replay {
+            readPage()
+        } else if publishedEarly > attachment.head {
+            run(sync?.positionChecked(head: publishedEarly))
+        }
+    }
+
+    /// Redis cannot be asked: the client comes back later.
+    private func turnAway() {
+        let error = FrameError(.unavailable, "the sync queue cannot be reached")
+        write(ServerFrame(error, retryMilliseconds: 1000))
+        close(.overloaded, "unavailable")
+    }
+
+    // MARK: Entries
+
+    /// An entry of this session's user came by.
+    func published(_ entry: PublishedEntry, frame: () -> ByteBuffer) {
+        guard stage == .attached else {
+            publishedEarly = max(publishedEarly, entry.q)
+            return
+        }
+        guard entry.epoch == epoch else { return close(.epochChanged) }
+        switch sync?.published(entry.q, isWritable: isWritable) {
+        case .write: writeEvent(q: entry.q, entry.event, frame())
+        case let action: run(action)
+        }
+    }
+
+    func noticed(_ notice: UserNotice) {
+        switch notice {
+        case .revoked(let login):
+            if identity?.login.description == login { close(.unauthorized, "this sign-in was ended") }
+        case .replaced(let device, let session):
+            guard device == self.device?.description else { return }
+            // Notices come in the order of the attaches: one after our own is of a newer session.
+            if session == name { sawOwnAttach = true } else if sawOwnAttach { close(.replaced) }
+        case .typing(let conversation, let user):
+            if stage == .attached, isWritable { write(ServerFrame(.typing(conv: conversation, user: user))) }
+        }
+    }
+
+    func positionChecked(epoch: String, head: Int64, cursorThen: Int64, isRevoked: Bool) {
+        guard stage == .attached else { return }
+        if isRevoked { return close(.unauthorized, "this sign-in was ended") }
+        guard epoch == self.epoch else {
+            services.learnEpoch()
+            return close(.epochChanged)
+        }
+        // Entries written since the question was asked may be beyond its answer.
+        guard head >= cursorThen else { return close(.epochChanged) }
+        if head > cursor { run(sync?.positionChecked(head: head)) }
+    }
+
+    func epochChanged(to epoch: String) {
+        if stage == .attached, epoch != self.epoch { close(.epochChanged) }
+    }
+
+    func resumeSync() { run(sync?.resumed()) }
+
+    /// A socket that takes nothing for two turns is given up.
+    func checkProgress() {
+        guard sync?.phase == .lagging else {
+            stalledTurns = 0
+            return
+        }
+        if isWritable { return resumeSync() }
+        stalledTurns += 1
+        if stalledTurns >= 2 { close(.slow) }
+    }
+
+    private func run(_ action: SyncState.Action?) {
+        switch action {
+        case .read, .reread: readPage()
+        case .announceLive: write(ServerFrame(.live(q: cursor)))
+        case .resync: close(.epochChanged)
+        case .some(.write), .some(.none), nil: break
+        }
+    }
+
+    private func readPage() {
+        guard let user = identity?.user else { return }
+        hub.connection(of: self).send(QueuePage.command(user: user, after: cursor), repeatable: true) { result in
+            guard self.stage == .attached else { return }
+            guard case .success(let reply) = result, let page = QueuePage(reply) else {
+                self.sync?.pageFailed()
+                self.eventLoop.scheduleTask(in: .seconds(1)) { self.resumeSync() }
+                return
+            }
+            let action = self.sync?.pageRead(
+                first: page.entries.first?.q,
+                last: page.entries.last?.q,
+                wasFull: page.wasFull,
+                isWritable: self.isWritable
+            )
+            if action != .resync, action != .reread {
+                for entry in page.entries {
+                    self.writeEvent(q: entry.q, entry.event, EventFrame.encode(q: entry.q, event: entry.event))
+                }
+            }
+            if action == .read, !self.isWritable {
+                // This page has filled the socket: the next one is read when it takes bytes again.
+                self.sync?.pageFailed()
+            } else {
+                self.run(action)
+            }
+        }
+    }
+
+    private func writeEvent(q: Int64, _ event: ByteBuffer, _ frame: ByteBuffer) {
+        write(frame)
+        if let delivery = DeliveredMessage(event), delivery.sender != identity?.user {
+            acks.wrote(q: q, conversation: delivery.conversation, seq: delivery.seq)
+        }
+    }
+
+    // MARK: From the client
+
+    /// Everything after the client's cursor once more.
+    func rewind(to target: ClientFrame.Cursor, id: FrameID?) {
+        guard let user = identity?.user else { return }
+        let command = RedisFunctions.call("extent", keys: [Keys.epoch, Keys.queue(user)], [], readOnly: true)
+        hub.connection(of: self).send(command, repeatable: true) { result in
+            guard self.stage == .attached else { return }
+            guard case .success(let reply) = result, let parts = reply.array, parts.count == 3,
+                let head = parts[1].integer, let first = parts[2].integer
+            else {
+                let error = FrameError(.unavailable, "the sync queue cannot be reached", id: id)
+                return self.refuse(error, retryMilliseconds: 1000)
+            }
+            let mode = ResumeDecision.mode(
+                resume: (target.epoch, target.q),
+                epoch: self.epoch,
+                head: head,
+                firstAvailable: first
+            )
+            guard mode != .resync else {
+                return self.refuse(FrameError(.staleCursor, "events after this cursor are no longer all there", id: id))
+            }
+            self.run(self.sync?.rewound(to: target.q))
+        }
+    }
+
+    func acknowledge(_ q: Int64) {
+        acks.acknowledge(q, written: cursor)
+        if acks.isDirty { hub.hasAcks(self) }
+    }
+
+    /// Passes on what was acknowledged since the last time: the device's place, and delivered receipts.
+    func passOnAcks() {
+        guard let user = identity?.user, let device, let taken = acks.take() else { return }
+        let connection = hub.connection(of: self)
+        if !isEphemeral {
+            let command = RedisFunctions.call(
+                "ack",
+                keys: [Keys.epoch, Keys.queue(user), Keys.user(user)],
+                [epoch, device.description, String(taken.q)]
+            )
+            connection.send(command, repeatable: true) { _ in }
+        }
+        for (conversation, seq) in taken.delivered { sendReceipt(conversation, "delivered", seq) }
+    }
+
+    func read(_ conversation: ConversationID, _ seq: Int64, id: FrameID?) {
+        guard let user = identity?.user, conversation.peer(of: user) != nil else {
+            return refuse(FrameError(.notFound, "no such conversation", id: id))
+        }
+        sendReceipt(conversation, "read", seq)
+    }
+
+    private func sendReceipt(_ conversation: ConversationID, _ kind: String, _ seq: Int64) {
+        guard let user = identity?.user, let peer = conversation.peer(of: user) else { return }
+        let command = RedisFunctions.call(
+            "receipt",
+            keys: [Keys.epoch, Keys.conversation(conversation), Keys.queue(user), Keys.queue(peer)],
+            [
+                epoch, conversation.description, user.description, peer.description, kind, String(seq),
+                String(services.commit.queueCap),
+            ]
+        )
+        hub.connection(of: self).send(command, repeatable: true) { _ in }
+    }
+}
+
+/// What a delivered receipt needs of an event, read from its fixed beginning:
+/// `{"mid":"…","ts":…,"seq":…,"type":"message","conv":"…","from":"…"`.
+struct DeliveredMessage {
+    let conversation: ConversationID
+    let sender: UserID
+    let seq: Int64
+
+    init?(_ event: ByteBuffer) {
+        let found: DeliveredMessage? = event.withUnsafeReadableBytes { bytes in
+            guard bytes.count > 8, bytes[2] == UInt8(ascii: "m") else { return nil }
+            var scanner = JSONScanner(bytes)
+            var (conversation, sender, seq): (ConversationID?, UserID?, Int64?) = (nil, nil, nil)
+            guard (try? scanner.beginObject()) != nil else { return nil }
+            while sender == nil, let key = try? scanner.nextKey(), let value = try? scanner.value() {
+                switch key.string() {
+                case "seq": seq = value.integer()
+                case "conv": conversation = value.identifier()
+                case "from": sender = value.identifier()
+                default: break
+                }
+            }
+            guard let conversation, let sender, let seq else { return nil }
+            return DeliveredMessage(conversation: conversation, sender: sender, seq: seq)
+        }
+        guard let found else { return nil }
+        self = found
+    }
+
+    private init(conversation: ConversationID, sender: UserID, seq: Int64) {
+        self.conversation = conversation
+        self.sender = sender
+        self.seq = seq
+    }
+}

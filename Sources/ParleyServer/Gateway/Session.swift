@@ -1,0 +1,258 @@
+import NIOCore
+import NIOExtras
+import ParleyCore
+import ParleyWire
+import RedisClient
+
+/// One client's socket: the last handler of its channel, confined to the channel's event loop.
+///
+/// This file holds the session's life: frames in, frames out, heartbeat, close. What it does with its sync queue is in
+/// Session+Sync.swift, with sends in Session+Send.swift.
+final class Session: ChannelInboundHandler, @unchecked Sendable {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+    typealias ID = Int
+
+    enum Stage {
+        /// Waiting for `auth`.
+        case strange
+        /// Subscribing and asking where the queue stands.
+        case attaching
+        case attached
+        /// A close frame went out; what comes in is thrown away.
+        case closing
+    }
+
+    let hub: SessionHub
+    let services: GatewayServices
+    private(set) var id: ID = 0
+    private(set) var slot = 0
+    /// Names this session for the client and in logs.
+    let name = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
+
+    var stage = Stage.strange
+    var identity: Identity?
+    var device: DeviceID?
+    var isEphemeral = false
+    /// Of the queue that `sync` counts in.
+    var epoch = ""
+    var sync: SyncState?
+    var acks = AckState(cursor: 0)
+    var sends = SendQueue<PendingSend>()
+    /// The highest position published while the session was attaching.
+    var publishedEarly: Int64 = 0
+    /// Its own `attach` came round: a later one of the same device replaces this session.
+    var sawOwnAttach = false
+    var stalledTurns = 0
+
+    private var decoder: WebSocketDecoder
+    private var context: ChannelHandlerContext?
+    private var life = Heartbeat()
+    private var deadline: Scheduled<Void>?
+    private var badFrames = 0
+    private var isFlushPending = false
+    private var lastTyping: NIODeadline = .distantPast
+
+    private static let badFrameLimit = 10
+    private static let closePatience = TimeAmount.seconds(2)
+    private static let ping = {
+        var buffer = ByteBuffer()
+        WebSocketFrame.write(.ping, into: &buffer)
+        return buffer
+    }()
+
+    init(hub: SessionHub, services: GatewayServices) {
+        self.hub = hub
+        self.services = services
+        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.configuration.maximumFrame)
+    }
+
+    var isAttached: Bool { stage == .attached }
+    var isWritable: Bool { context?.channel.isWritable ?? false }
+    var eventLoop: any EventLoop { hub.eventLoop }
+
+    // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        services.sessionBegan()
+        (id, slot) = hub.add(self)
+        deadline = eventLoop.assumeIsolated().scheduleTask(in: services.configuration.authenticationDeadline) {
+            if self.stage == .strange { self.close(.unauthorized, "no auth in time") }
+        }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { ended() }
+
+    func channelInactive(context: ChannelHandlerContext) { ended() }
+
+    private func ended() {
+        guard context != nil else { return }
+        passOnAcks()
+        context = nil
+        stage = .closing
+        deadline?.cancel()
+        services.sessionEnded()
+        hub.remove(self, user: identity?.user)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard stage != .closing else { return }
+        life.heard()
+        decoder.feed(unwrapInboundIn(data))
+        do {
+            while stage != .closing, let message = try decoder.next() { received(message) }
+        } catch {
+            close(error.closeCode, error.message)
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        // A client that does not read is not read from either: its requests would pile up as answers.
+        try? context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: context.channel.isWritable)
+        if context.channel.isWritable { resumeSync() }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case ChannelEvent.inputClosed: context.close(promise: nil)
+        case is ChannelShouldQuiesceEvent: drain()
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    // MARK: Frames in
+
+    private func received(_ message: WebSocketMessage) {
+        switch message {
+        case .text(let text): receivedText(text)
+        case .binary: close(.unsupportedData)
+        case .ping(let payload):
+            var frame = ByteBuffer()
+            WebSocketFrame.write(.pong, payload, into: &frame)
+            write(frame)
+        case .pong: break
+        case .close(let code, _):
+            var frame = ByteBuffer()
+            // The peer's code is echoed (RFC 6455, section 5.5.1).
+            var payload = ByteBuffer()
+            if let code { payload.writeInteger(code) }
+            WebSocketFrame.write(.close, payload, into: &frame)
+            finish(with: frame)
+        }
+    }
+
+    private func receivedText(_ text: ByteBuffer) {
+        let frame: ClientFrame
+        do {
+            frame = try ClientFrame.decode(text)
+        } catch {
+            guard stage != .strange else { return close(.unauthorized, "the first frame must be auth") }
+            return refuse(error)
+        }
+        switch (stage, frame.operation) {
+        case (.strange, .auth(let auth)): authenticate(auth)
+        case (.strange, _): close(.unauthorized, "the first frame must be auth")
+        case (_, .auth): refuse(FrameError(.badFrame, "this socket has its user already", id: frame.id))
+        case (.attaching, _): refuse(FrameError(.unavailable, "wait for ready", id: frame.id), retryMilliseconds: 100)
+        case (.attached, _): handle(frame)
+        case (.closing, _): break
+        }
+    }
+
+    private func handle(_ frame: ClientFrame) {
+        switch frame.operation {
+        case .send(let send): submit(send, id: frame.id)
+        case .ack(let q): acknowledge(q)
+        case .ping: write(ServerFrame(.pong(head: cursor), id: frame.id))
+        case .sync(let cursor): rewind(to: cursor, id: frame.id)
+        case .read(let conversation, let seq): read(conversation, seq, id: frame.id)
+        case .typing(let conversation): typing(conversation, id: frame.id)
+        case .active, .auth: break
+        case .edit, .delete, .watch, .suggest:
+            refuse(FrameError(.invalid, "this operation is not served here", id: frame.id))
+        }
+    }
+
+    /// Shown to the other member's devices, at most every three seconds, and nowhere kept.
+    private func typing(_ conversation: ConversationID, id: FrameID?) {
+        guard let user = identity?.user, let peer = conversation.peer(of: user), hub.isKnown(conversation) else {
+            return refuse(FrameError(.notFound, "no such conversation", id: id))
+        }
+        guard lastTyping + .seconds(3) <= .now() else { return }
+        lastTyping = .now()
+        let notice = UserNotice.typing(conversation: conversation, user: user)
+        hub.connection(of: self).send(.init("PUBLISH", Keys.channel(peer), notice.payload)) { _ in }
+    }
+
+    /// Answers a frame with an error; the tenth bad one ends the connection.
+    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil) {
+        write(ServerFrame(error, retryMilliseconds: retryMilliseconds))
+        guard error.code == .badFrame else { return }
+        badFrames += 1
+        if badFrames >= Self.badFrameLimit { close(.badFrames) }
+    }
+
+    // MARK: Frames out
+
+    func write(_ frame: ServerFrame) {
+        var buffer = ByteBufferAllocator().buffer(capacity: 256)
+        WebSocketFrame.write(frame, into: &buffer)
+        write(buffer)
+    }
+
+    /// Writes a whole frame.
+    func write(_ frame: ByteBuffer) {
+        guard let context, stage != .closing else { return }
+        context.write(wrapOutboundOut(frame), promise: nil)
+        guard !isFlushPending else { return }
+        isFlushPending = true
+        hub.flushLater(self)
+    }
+
+    func flush() {
+        isFlushPending = false
+        context?.flush()
+    }
+
+    // MARK: Life
+
+    /// It is this session's turn on the wheel.
+    func heartbeat() {
+        guard stage == .attaching || stage == .attached else { return }
+        checkProgress()
+        switch life.turn() {
+        case .ping: write(Self.ping)
+        case .close: close(.heartbeatLost)
+        }
+    }
+
+    /// Tells the client to go to another gateway, and ends the session within the drain window.
+    func drain() {
+        guard stage != .closing else { return }
+        let wait = TimeAmount.nanoseconds(.random(in: 0...services.configuration.drainWindow.nanoseconds))
+        write(ServerFrame(.goaway(.init(reason: "drain", reconnectMilliseconds: wait.nanoseconds / 1_000_000))))
+        eventLoop.assumeIsolated().scheduleTask(in: wait) { self.close(.drain) }
+    }
+
+    /// Sends a close frame and waits a little for the client's, so that the code is not lost in a reset.
+    func close(_ code: CloseCode, _ reason: String? = nil) {
+        guard stage != .closing else { return }
+        var frame = ByteBuffer()
+        WebSocketFrame.writeClose(code, reason: reason, into: &frame)
+        finish(with: frame)
+    }
+
+    private func finish(with frame: ByteBuffer) {
+        guard let context else { return }
+        stage = .closing
+        let channel = context.channel
+        try? channel.syncOptions?.setOption(ChannelOptions.autoRead, value: true)
+        context.writeAndFlush(wrapOutboundOut(frame)).assumeIsolated().whenComplete { _ in
+            channel.close(mode: .output, promise: nil)
+        }
+        eventLoop.scheduleTask(in: Self.closePatience) { channel.close(promise: nil) }
+    }
+}

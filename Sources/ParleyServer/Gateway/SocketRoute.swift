@@ -1,0 +1,25 @@
+import HTTPTypes
+import Hummingbird
+import NIOHTTP1
+
+/// `GET /v1/ws` as plain HTTP: reached by what could not upgrade, and says why.
+struct SocketRoute {
+    let services: GatewayServices
+
+    func add(to router: some RouterMethods<ParleyRequestContext>) {
+        router.get("/v1/ws") { request, _ in
+            var headers = HTTPHeaders()
+            for field in request.headers { headers.add(name: field.name.rawName, value: field.value) }
+            let isFull = services.isDraining || services.sessionCount >= services.configuration.capacity
+            do throws(UpgradeCheck.Refusal) {
+                _ = try UpgradeCheck(origins: services.origins, isFull: isFull).check(headers)
+            } catch {
+                var response = try HTTPProblem(error.code, error.detail).response()
+                response.status = .init(code: error.status)
+                return response
+            }
+            // A sound request, but not this connection's first: only a fresh connection can become a socket.
+            return Response(status: .temporaryRedirect, headers: [.location: UpgradeCheck.path, .connection: "close"])
+        }
+    }
+}

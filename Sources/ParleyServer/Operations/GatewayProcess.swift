@@ -1,0 +1,139 @@
+import Hummingbird
+import HummingbirdCore
+public import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import UnixSignals
+
+/// `parley gateway`: one port for HTTP and WebSocket.
+public struct GatewayProcess {
+    private let settings: Settings
+    private let logger: Logger
+
+    public init(settings: Settings, logger: Logger) {
+        self.settings = settings
+        self.logger = logger
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    /// - Throws: `Settings.Problem` when it cannot start.
+    public func run() async throws {
+        let configuration = try settings.gateway()
+        let commit = try settings.commit()
+        let keys = try settings.tokenKeys()
+        let port = try settings.port()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: try settings.threads())
+        let eventLoops = Array(group.makeIterator())
+        let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
+        let hasher = PasswordHasher(configuration: .init(cost: try settings.passwordCost()))
+
+        let services = makeServices(configuration, commit, keys, stores)
+        let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
+        for hub in hubs.all { hub.start() }
+        let registry = GatewayRegistry(redis: stores.redis, logger: logger)
+        let revocations = RedisLoginRevocations(redis: stores.redis)
+        let accounts = Accounts(
+            store: AccountStore(pool: stores.postgres),
+            hasher: hasher,
+            tokens: services.tokens,
+            revocations: revocations
+        )
+        let router = makeRouter(services, stores, accounts, registry, hubs)
+        let application = Application(
+            router: router,
+            server: HTTPServerBuilder { responder in
+                GatewayChannel(responder: responder, services: services, hubs: hubs)
+            },
+            configuration: .init(
+                address: .hostname(settings.bindAddress, port: port),
+                serverName: "parley",
+                backlog: 4096
+            ),
+            services: [Registration(registry: registry, services: services), Drain(services: services)],
+            eventLoopGroupProvider: .shared(group),
+            logger: logger
+        )
+        logger.notice(
+            "gateway starts",
+            metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"]
+        )
+        do {
+            try await application.runService()
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw Settings.Problem(description: "Port \(port) is taken. Set PARLEY_PORT.")
+        }
+        for hub in hubs.all { await hub.close() }
+        await stores.close()
+        try await hasher.shutdown()
+        try await group.shutdownGracefully()
+    }
+
+    private func makeServices(
+        _ configuration: GatewayConfiguration,
+        _ commit: CommitConfiguration,
+        _ keys: TokenKeys,
+        _ stores: Stores
+    ) -> GatewayServices {
+        GatewayServices(
+            configuration: configuration,
+            commit: commit,
+            redis: stores.redis,
+            epochs: stores.epochs,
+            conversations: ConversationStore(
+                postgres: stores.postgres,
+                redis: stores.redis,
+                history: stores.history,
+                epochs: stores.epochs
+            ),
+            history: stores.history,
+            fanOut: FanOut(redis: stores.redis, epochs: stores.epochs, queueCap: commit.queueCap, logger: logger),
+            tokens: AccessTokens(keys: keys),
+            acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
+            origins: OriginList(configuration.allowedOrigins),
+            logger: logger
+        )
+    }
+
+    private func makeRouter(
+        _ services: GatewayServices,
+        _ stores: Stores,
+        _ accounts: Accounts,
+        _ registry: GatewayRegistry,
+        _ hubs: SessionHubs
+    ) -> Router<ParleyRequestContext> {
+        let router = Router(context: ParleyRequestContext.self)
+        router.add(middleware: CORSMiddleware(origins: services.origins))
+        router.add(middleware: ProblemMiddleware())
+        AccountRoutes(accounts: accounts).add(to: router)
+        ProfileRoutes(accounts: accounts).add(to: router)
+        UserRoutes(accounts: accounts).add(to: router)
+        ConversationRoutes(
+            conversations: services.conversations,
+            history: services.history,
+            authenticator: accounts.authenticator
+        ).add(to: router)
+        GatewayRoutes(registry: registry).add(to: router)
+        SocketRoute(services: services).add(to: router)
+        PageRoutes().add(to: router)
+        HealthRoutes {
+            var missing = await stores.missing()
+            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            if registry.entries.isEmpty { missing.append("registry") }
+            if services.isDraining { missing.append("draining") }
+            return missing
+        }.add(to: router)
+        return router
+    }
+}
+
+/// Stops new sessions as soon as the shutdown begins; the sessions themselves hear of it through their channels.
+private struct Drain: Service {
+    let services: GatewayServices
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        services.logger.notice("draining", metadata: ["sessions": "\(services.sessionCount)"])
+        services.beginDrain()
+    }
+}

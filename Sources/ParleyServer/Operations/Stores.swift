@@ -1,0 +1,88 @@
+import Logging
+import NIOCore
+import PostgresClient
+import RedisClient
+
+/// A process's connections to Redis and PostgreSQL, and what is built directly on them.
+struct Stores: Sendable {
+    let redis: RedisClient
+    let postgres: PostgresPool
+    let epochs: EpochKeeper
+    let positions: ArchivePositions
+    let history: History
+
+    /// How long a store may take to answer when a process starts.
+    private static let patience = Duration.seconds(20)
+
+    /// Connects to both.
+    /// - Throws: `Settings.Problem` that names what could not be reached, and how to say where it is.
+    static func open(_ settings: Settings, name: String, eventLoops: [any EventLoop], logger: Logger) async throws
+        -> Stores
+    {
+        var postgresConfiguration = PostgresConfiguration(url: settings.postgresURL)
+        postgresConfiguration.applicationName = name
+        postgresConfiguration.connections = try settings.postgresConnections()
+        let postgres = PostgresPool(configuration: postgresConfiguration, logger: logger)
+        try await waitFor(postgres, logger)
+
+        let positions = ArchivePositions(postgres: postgres)
+        let epochs = EpochKeeper(archive: positions, logger: logger)
+        let redis: RedisClient
+        do {
+            var configuration = try RedisConfiguration(url: settings.redisURL)
+            configuration.clientName = name
+            redis = try RedisClient(
+                configuration: configuration,
+                eventLoops: eventLoops,
+                logger: logger,
+                prepare: { try await epochs.prepare($0) }
+            )
+            try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
+        } catch {
+            throw Settings.Problem(description: "Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
+        }
+        let commitLog = CommitLog(redis: redis)
+        return Stores(
+            redis: redis,
+            postgres: postgres,
+            epochs: epochs,
+            positions: positions,
+            history: History(postgres: postgres, commitLog: commitLog, positions: positions)
+        )
+    }
+
+    private static func waitFor(_ postgres: PostgresPool, _ logger: Logger) async throws {
+        let deadline = ContinuousClock.now + patience
+        while true {
+            do {
+                let rows = try await postgres.query("SELECT to_regclass('lanes') IS NOT NULL")
+                let isMigrated: [Bool] = try rows.decode(Bool.self)
+                guard isMigrated.first == true else {
+                    throw Settings.Problem(description: "The database has no schema yet: run parley migrate first.")
+                }
+                return
+            } catch let error as PostgresError {
+                guard ContinuousClock.now < deadline else {
+                    throw Settings.Problem(
+                        description: "PostgreSQL cannot be used: \(error.message). Set PARLEY_POSTGRES_URL."
+                    )
+                }
+                logger.warning("waiting for PostgreSQL", metadata: ["error": "\(error.message)"])
+                try await Task.sleep(for: .seconds(1))
+            }
+        }
+    }
+
+    func close() async {
+        await redis.close()
+        await postgres.shutdown()
+    }
+
+    /// What does not answer, by name.
+    func missing() async -> [String] {
+        var missing: [String] = []
+        if (try? await redis.send("PING")) == nil { missing.append("Redis") }
+        if (try? await postgres.query("SELECT 1")) == nil { missing.append("PostgreSQL") }
+        return missing
+    }
+}

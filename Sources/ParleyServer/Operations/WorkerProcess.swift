@@ -1,0 +1,64 @@
+import Hummingbird
+public import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import UnixSignals
+
+/// `parley worker`: archives the commit log, finishes fan-outs, keeps partitions ahead of time.
+public struct WorkerProcess {
+    private let settings: Settings
+    private let logger: Logger
+
+    public init(settings: Settings, logger: Logger) {
+        self.settings = settings
+        self.logger = logger
+    }
+
+    /// Works until SIGTERM or SIGINT.
+    /// - Throws: `Settings.Problem` when it cannot start.
+    public func run() async throws {
+        let name = settings.name(default: "worker-1")
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let stores = try await Stores.open(
+            settings,
+            name: name,
+            eventLoops: Array(group.makeIterator()),
+            logger: logger
+        )
+        let partitions = PartitionKeeper(
+            postgres: stores.postgres,
+            period: try settings.partitionPeriod(),
+            logger: logger
+        )
+        try await partitions.ensure()
+        let queueCap = try settings.commit().queueCap
+        let archiver = Archiver(
+            redis: stores.redis,
+            postgres: stores.postgres,
+            fanOut: FanOut(redis: stores.redis, epochs: stores.epochs, queueCap: queueCap, logger: logger),
+            worker: name,
+            logger: logger
+        )
+        var services: [any Service] = [archiver, partitions]
+        if let port = try settings.healthPort() {
+            let router = Router(context: ParleyRequestContext.self)
+            router.add(middleware: ProblemMiddleware())
+            HealthRoutes { await stores.missing() }.add(to: router)
+            services.append(
+                Application(
+                    router: router,
+                    configuration: .init(address: .hostname(settings.bindAddress, port: port), serverName: "parley"),
+                    eventLoopGroupProvider: .shared(group),
+                    logger: logger
+                )
+            )
+        }
+        logger.notice("worker starts", metadata: ["name": "\(name)"])
+        try await ServiceGroup(
+            configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        ).run()
+        await stores.close()
+        try await group.shutdownGracefully()
+    }
+}
