@@ -13,21 +13,25 @@ import Testing
 struct MessagesStack: Sendable {
     let redis: PrivateRedis
     let client: RedisClient
+    /// One of the client's connections, for transactions.
+    let connection: RedisConnection
     let epoch = "e1"
 
     /// Runs `body` on a fresh Redis that has an epoch.
     static func with(_ body: (MessagesStack) async throws -> Void) async throws {
         let redis = try await PrivateRedis(arguments: ["--enable-debug-command", "yes"])
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
         let client = try RedisClient(
             configuration: RedisConfiguration(url: redis.url),
-            eventLoops: [MultiThreadedEventLoopGroup.singleton.next()],
+            eventLoops: [loop],
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             prepare: { try await RedisFunctions.library.ensure(on: $0) }
         )
         let outcome: Result<Void, any Error>
         do {
             try await client.start(within: .seconds(30))
-            let stack = MessagesStack(redis: redis, client: client)
+            let connection = try #require(client.connections(on: loop).first)
+            let stack = MessagesStack(redis: redis, client: client, connection: connection)
             _ = try await stack.call("new_epoch", [Keys.epoch], ["", stack.epoch, "0"])
             outcome = .success(try await body(stack))
         } catch {

@@ -72,6 +72,8 @@ import Testing
             _ = try await ack(stack, talk.bob, q: 10)
             let trimmed = try await attach(stack, talk.bob)
             #expect(trimmed.head == 10 && trimmed.firstAvailable == 11, "an emptied queue keeps its head")
+            let extent = try await stack.call("extent", [Keys.epoch, Keys.queue(talk.bob)], readOnly: true)
+            #expect(extent.array?.map(\.string) == ["e1", "10", "11"])
         }
     }
 
