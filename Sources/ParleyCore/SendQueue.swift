@@ -2,7 +2,9 @@
 ///
 /// Sends are pipelined: the next goes out before the last is answered. A send that needs something first (its
 /// conversation has to be made known, its cid looked up in history) holds back the later ones until it has its final
-/// answer, for it may want something more; so messages commit in the order in which the client sent them.
+/// answer, for it may want something more; so messages commit in the order in which the client sent them. A later one
+/// that is in flight already is not held: submit with `needsPreparation` what Redis might refuse for a reason that the
+/// next send does not share.
 public struct SendQueue<Send> {
     public typealias Ticket = UInt64
 
@@ -82,8 +84,11 @@ public struct SendQueue<Send> {
                 items[index].stage = .inFlight
                 actions.append(.issue(items[index].send, items[index].ticket))
             case .unprepared:
-                // Earlier ones may still bounce; wait for their answers.
-                guard index == items.startIndex else { return actions }
+                // Earlier ones may still bounce; and a later one in flight that wants the same would commit first
+                // once it is there.
+                guard index == items.startIndex, !items.contains(where: { $0.stage == .inFlight }) else {
+                    return actions
+                }
                 items[index].stage = .preparing
                 actions.append(.prepare(items[index].send, items[index].ticket))
                 return actions
