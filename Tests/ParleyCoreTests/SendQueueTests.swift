@@ -28,7 +28,8 @@ import Testing
         #expect(text(queue.submit(20, needsPreparation: true)).isEmpty)
         #expect(text(queue.submit(30, needsPreparation: false)).isEmpty)
         #expect(text(queue.finished(1)) == ["p2"])
-        #expect(text(queue.prepared(2, 21)) == ["i2", "i3"])
+        #expect(text(queue.prepared(2, 21)) == ["i2"], "it may bounce again")
+        #expect(text(queue.finished(2)) == ["i3"])
     }
 
     @Test func `what preparation completed is what is issued`() {
@@ -50,7 +51,8 @@ import Testing
         #expect(text(queue.bounced(2, 21)) == ["p1"])
         #expect(text(queue.prepared(1, 10)) == ["i1"])
         #expect(text(queue.finished(1)) == ["p2"])
-        #expect(text(queue.prepared(2, 20)) == ["i2", "i3"])
+        #expect(text(queue.prepared(2, 20)) == ["i2"])
+        #expect(text(queue.finished(2)) == ["i3"])
     }
 
     @Test func `a bounced send is prepared with what Redis wants`() {

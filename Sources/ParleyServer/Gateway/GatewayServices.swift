@@ -16,6 +16,7 @@ final class GatewayServices: Sendable {
     let tokens: AccessTokens
     let acknowledger: Acknowledger
     let origins: OriginList
+    let registry: GatewayRegistry
     let logger: Logger
 
     private let sessions = Atomic<Int>(0)
@@ -32,6 +33,7 @@ final class GatewayServices: Sendable {
         tokens: AccessTokens,
         acknowledger: Acknowledger,
         origins: OriginList,
+        registry: GatewayRegistry,
         logger: Logger
     ) {
         self.configuration = configuration
@@ -44,12 +46,20 @@ final class GatewayServices: Sendable {
         self.tokens = tokens
         self.acknowledger = acknowledger
         self.origins = origins
+        self.registry = registry
         self.logger = logger
     }
 
     var sessionCount: Int { sessions.load(ordering: .relaxed) }
     func sessionBegan() { sessions.add(1, ordering: .relaxed) }
     func sessionEnded() { sessions.subtract(1, ordering: .relaxed) }
+
+    /// Where a client of this gateway can go instead.
+    var alternative: String? {
+        var generator = SystemRandomNumberGenerator()
+        let others = registry.entries.filter { $0.name != configuration.name }
+        return GatewayChoice.order(others, zone: configuration.zone, using: &generator).first?.url
+    }
 
     /// Set once, at the begin of the drain: no new sessions.
     var isDraining: Bool { draining.load(ordering: .relaxed) }

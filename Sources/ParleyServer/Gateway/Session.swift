@@ -238,7 +238,8 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
     func drain() {
         guard stage != .closing else { return }
         let wait = TimeAmount.nanoseconds(.random(in: 0...services.configuration.drainWindow.nanoseconds))
-        write(ServerFrame(.goaway(.init(reason: "drain", reconnectMilliseconds: wait.nanoseconds / 1_000_000))))
+        let milliseconds = wait.nanoseconds / 1_000_000
+        write(ServerFrame(.goaway(.init(reconnectMilliseconds: milliseconds, url: services.alternative))))
         eventLoop.assumeIsolated().scheduleTask(in: wait) { self.close(.drain) }
     }
 

@@ -32,7 +32,7 @@ struct UpgradeCheck {
         if isFull { throw Refusal(status: 503, code: .overloaded, detail: "This gateway takes no more sessions.") }
         let offered = headers[canonicalForm: "sec-websocket-protocol"]
         guard offered.isEmpty || offered.contains(where: { $0 == Self.subprotocol }) else {
-            throw Refusal(status: 400, code: .invalid, detail: "The subprotocol is \(Self.subprotocol).")
+            throw Refusal(status: 400, code: .badFrame, detail: "The subprotocol is \(Self.subprotocol).")
         }
         guard headers[canonicalForm: "upgrade"].contains(where: { $0.lowercased() == "websocket" }) else {
             throw Refusal(status: 400, code: .badFrame, detail: "This is a WebSocket: ask for an upgrade.")
