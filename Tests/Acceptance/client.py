@@ -83,6 +83,8 @@ class Socket:
     """A signed-in socket. Frames are taken in any order: what nobody waited for yet stays in `backlog`."""
 
     def __init__(self, url, account, device="d1", token=None, resume=None, ephemeral=False, **options):
+        # Without a bound, so that unread frames do not keep the library from seeing the end.
+        options = {"max_queue": None, "legacy": True, **options}
         self.connection = connect(url.replace("http", "ws", 1) + "/v1/ws", open_timeout=PATIENCE, **options)
         self.backlog = []
         auth = {"op": "auth", "token": token or account.token, "device": device}

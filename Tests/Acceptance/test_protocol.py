@@ -153,26 +153,22 @@ def test_resume_live_replay_resync(urls, pair):
         mids = [a.message(f"m{i}", to=bob.id)["mid"] for i in range(5)]
         # On either gateway, whichever held the session before.
         for url in urls:
+            head = len(mids)
             with Socket(url, bob, resume={**start, "q": 2}) as b:
-                assert (b.ready["mode"], b.ready["head"]) == ("replay", 5)
-                frames = [b.read() for _ in range(4)]
-                assert [f.get("mid") for f in frames[:3]] == mids[2:] and [f["q"] for f in frames] == [3, 4, 5, 5]
-                assert frames[3]["op"] == "live"
-                a.message("live again", to=bob.id)
-                assert b.wait(op="event")["q"] == start["q"] + 6
-            with Socket(url, bob, resume={**start, "q": 6}) as b:
+                assert (b.ready["mode"], b.ready["head"]) == ("replay", head)
+                replayed = [b.read() for _ in range(head - 2)]
+                assert [f["mid"] for f in replayed] == mids[2:]
+                assert [f["q"] for f in replayed] == list(range(3, head + 1))
+                assert b.read() == {"op": "live", "q": head}
+                mids.append(a.message("live again", to=bob.id)["mid"])
+                assert b.wait(op="event")["q"] == head + 1
+            with Socket(url, bob, resume={**start, "q": head + 1}) as b:
                 assert b.ready["mode"] == "live"
-            with Socket(url, bob, resume={**start, "q": 5}) as b:
-                assert b.ready["mode"] == "replay"
-                assert [b.read()["op"], b.read()["op"]] == ["event", "live"]
-            for stale in ({"epoch": "another", "q": 2}, {**start, "q": 7}, {**start, "q": 2**53 - 1}):
+                assert b.barrier()["head"] == head + 1 and b.backlog == []
+            for stale in ({"epoch": "another", "q": 2}, {**start, "q": head + 2}, {**start, "q": 2**53 - 1}):
                 with Socket(url, bob, resume=stale) as b:
-                    assert (b.ready["mode"], b.ready["head"]) == ("resync", 6)
-                    assert b.barrier()["head"] == 6 and b.backlog == []
-            break_after = a.message("one more", to=bob.id)
-            assert break_after["seq"] in (7, 8)
-            start = {**start, "q": 0}
-            break
+                    assert (b.ready["mode"], b.ready["head"]) == ("resync", head + 1)
+                    assert b.barrier()["head"] == head + 1 and b.backlog == []
 
 
 def test_trimmed_queue_means_resync(urls, pair, stack):
@@ -477,9 +473,8 @@ def test_only_our_valid_tokens(urls, pair, stack):
         with bare(random.choice(urls)) as sock:
             sock.send(json.dumps({"op": "auth", "token": token, "device": "d1"}))
             assert close_code(sock, []) == 4500, token
-        ascii_token = token.encode("ascii", "replace").decode()
-        answer = httpx.get(f"{urls[0]}/v1/me", headers={"Authorization": f"Bearer {ascii_token}"})
-        assert answer.status_code == 401, token
+        if token.isascii() and token:
+            assert alice.get(urls[0], "/v1/me", token=token).status_code == 401, token
 
 
 @pytest.mark.parametrize(
@@ -503,7 +498,7 @@ BAD = [
     "{", "", "null", "7", "[]", '"x"', '{"op":"ping"} x', '{"op":"ping",}', "{'op':'ping'}", '{"op":"nonsense"}',
     '{"op":7}', '{"op":"send"}', '{"op":"ack"}', '{"op":"ack","q":"1"}', '{"op":"ack","q":1.5}',
     '{"op":"ack","q":9007199254740993}', '{"op":"ping","id":{}}', '{"op":"ping","id":"' + "x" * 65 + '"}',
-    '{"op":"ping","x":' + "[" * 20000 + "]" * 20000 + "}", '{"op":"ping","x":' * 5000 + "1" + "}" * 5000,
+    '{"op":"ping","x":' + "[" * 20000 + "]" * 20000 + "}", '{"op":"ping","x":' * 3000 + "1" + "}" * 3000,
     '{"op":"ping","x":"\\ud800"}'[:-2], '{"op":"ping","x":01}', '{"op":"ping","x":"\x01"}', '{"op":"ping","x":tru}',
 ]
 
@@ -860,7 +855,7 @@ def test_people_are_found(urls, pair):
     found = alice.get(urls[0], "/v1/users", prefix=bob.username[:-1]).json()
     assert [u["id"] for u in found["users"]] == [bob.id] and found["next"] is None
     assert found["users"][0]["username"] == bob.username and found["users"][0]["display_name"] == "bob"
-    for prefix in ("", "%00", "a\0b", "x" * 65):
-        problem(alice.get(urls[0], "/v1/users", prefix=prefix), 422, "invalid") if prefix != "%00" else None
+    for prefix in ("", "a\0b", "x" * 65):
+        problem(alice.get(urls[0], "/v1/users", prefix=prefix), 422, "invalid")
     problem(alice.get(urls[0], "/v1/users/nobody1"), 404, "not_found")
     problem(httpx.get(f"{urls[0]}/v1/users?prefix=a"), 401, "unauthorized")
