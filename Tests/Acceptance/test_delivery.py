@@ -270,6 +270,21 @@ def test_stuck_socket_is_given_up(brisk):
         assert [again.wait(op="event")["mid"] for _ in mids[len(heard):]] == mids[len(heard):]
 
 
+def test_lost_wake_up(brisk):
+    """An entry that nobody published is found by the check of positions."""
+    url = brisk.gateways[0]
+    alice, bob = Account(url, "alice"), Account(url, "bob")
+    with Socket(url, alice) as a, Socket(url, bob) as b:
+        first = a.message("published", to=bob.id)
+        b.wait(op="event", q=1)
+        queue = brisk.redis("--scan", "--pattern", f"queue:*:{bob.id}")
+        event = {"mid": first["mid"], "ts": first["ts"], "seq": 1, "type": "message", "conv": first["conv"]}
+        brisk.redis("xadd", queue, "0-*", "e", json.dumps({**event, "from": alice.id, "body": "not published"}))
+        assert b.wait(op="event", q=2)["body"] == "not published"
+        a.message("published again", to=bob.id)
+        assert b.wait(op="event", q=3)["body"] == "published again"
+
+
 def test_silent_client_is_closed(brisk):
     url = brisk.gateways[0]
     with RawSocket(url, Account(url, "mute").token) as raw:
@@ -446,6 +461,33 @@ def test_poisoned_entries(fleet):
     poll(lambda: fleet.redis("xlen", lane) == "0")
 
 
+def test_acknowledged_when_archived(make_stack, monkeypatch):
+    """The strictest level: an answer waits for the archive, that of a repeat too."""
+    monkeypatch.setenv("PARLEY_ACK", "archived")
+    stack = make_stack()
+    stack("up", "--gateways", 1, "--workers", 1)
+    url = stack.gateways[0]
+    alice, bob = Account(url, "alice"), Account(url, "bob")
+    with Socket(url, alice) as a, Socket(url, alice, "d2") as a2, Socket(url, bob) as b:
+        conv = a.message("through", to=bob.id)["conv"]
+        assert stack.sql(f"SELECT count(*) FROM messages WHERE conversation_id = '{conv}'") == "1"
+        stack("pause", "worker-1")
+        try:
+            cid = uuid7()
+            for device in (a, a2):
+                device.send(op="send", cid=cid, to=bob.id, body="held")
+            assert b.wait(op="event", seq=2)["body"] == "held", "delivery does not wait"
+            time.sleep(2)
+            for device in (a, a2):
+                device.barrier()
+                assert not [f for f in device.backlog if f["op"] == "sent"]
+        finally:
+            stack("resume", "worker-1")
+        answers = [device.wait(cid=cid) for device in (a, a2)]
+        assert [(f["op"], f["seq"]) for f in answers] == [("sent", 2)] * 2
+        assert sorted(f.get("dup", False) for f in answers) == [False, True]
+
+
 # Sign-out
 
 
@@ -587,11 +629,36 @@ def test_redis_loses_data(own, loss):
     assert alice.get(first, f"/v1/conversations/{conv1}").json()["unread"] == 5
 
 
-# Numbers stay sound over many restarts
-
-
 def test_everything_restarts(fleet):
     """Redis, PostgreSQL and all processes, one after the other, while messages flow."""
     names = ["postgres", "redis", "worker-1", "gateway-1", "worker-2", "gateway-2"]
     actions = [action for name in names for action in restart(fleet, "kill", name)]
     through(fleet, actions, before=1, after=1, rate=60)
+
+
+def test_redis_loses_what_a_stalled_gateway_knew(own):
+    """The other gateway must not hand out numbers that the stalled one saw used."""
+    first, second = own.gateways
+    alice, bob = Account(first, "alice"), Account(second, "bob")
+    facts = Facts()
+    a, b = Socket(first, alice), Socket(second, bob)
+    conv = facts.exchange(a, bob, 20, "kept")[0]["conv"]
+    poll(lambda: own.sql("SELECT count(*) FROM messages") == "20")
+    own("stop", "worker-1")
+    size = append_only_file(own).stat().st_size
+    facts.exchange(a, bob, 20, "lost")
+    own("pause", "gateway-1")
+    own("kill", "redis")
+    os.truncate(append_only_file(own), size)
+    own("start", "redis")
+    answers = []
+    writer = threading.Thread(
+        target=lambda: answers.append(first_after_loss(second, bob, alice, uuid7(), "new"))
+    )
+    writer.start()
+    writer.join(5)
+    own("resume", "gateway-1")
+    writer.join(120)
+    facts.add(conv, answers[0]["seq"], answers[0]["mid"], "new")
+    assert answers[0]["seq"] >= 20 + 1024 + 1
+    assert a.closed(90) == b.closed(90) == 4200
