@@ -27,6 +27,8 @@ final class SessionHub: @unchecked Sendable {
     private var unacknowledged: Set<Session.ID> = []
 
     private static let slots = 25
+    /// How long acks are gathered: as late may a sender see that a message was delivered.
+    private static let ackPause = TimeAmount.seconds(2)
     /// Sessions whose positions one call checks.
     private static let positionChunk = 200
 
@@ -50,7 +52,9 @@ final class SessionHub: @unchecked Sendable {
         eventLoop.execute {
             self.timers = [
                 self.eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in self.turn() },
-                self.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in self.passOnAcks() },
+                self.eventLoop.scheduleRepeatedTask(initialDelay: Self.ackPause, delay: Self.ackPause) { _ in
+                    self.passOnAcks()
+                },
             ]
         }
     }
@@ -138,10 +142,13 @@ final class SessionHub: @unchecked Sendable {
         for start in stride(from: 0, to: attached.count, by: Self.positionChunk) {
             let chunk = Array(attached[start..<min(start + Self.positionChunk, attached.count)])
             let asked = chunk.compactMap { session in
-                session.identity.map { (session: session, user: $0.user, login: $0.login.description, cursor: session.cursor) }
+                session.identity.map {
+                    (session: session, user: $0.user, login: $0.login.description, cursor: session.cursor)
+                }
             }
             connections[0].send(Positions.command(asked.map { ($0.user, $0.login) }), repeatable: true) { result in
-                guard case .success(let reply) = result, let positions = Positions(reply), positions.heads.count == asked.count
+                guard case .success(let reply) = result, let positions = Positions(reply),
+                    positions.heads.count == asked.count
                 else { return }
                 for (question, answer) in zip(asked, positions.heads) {
                     question.session.positionChecked(
@@ -205,7 +212,9 @@ struct SessionHubs: Sendable {
     }
 
     subscript(eventLoop: any EventLoop) -> SessionHub {
-        guard let hub = byLoop[ObjectIdentifier(eventLoop)] else { preconditionFailure("a channel on a foreign event loop") }
+        guard let hub = byLoop[ObjectIdentifier(eventLoop)] else {
+            preconditionFailure("a channel on a foreign event loop")
+        }
         return hub
     }
 }

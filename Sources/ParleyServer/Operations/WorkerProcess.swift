@@ -20,8 +20,17 @@ public struct WorkerProcess {
     public func run() async throws {
         let name = settings.name(default: "worker-1")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let stores = try await Stores.open(settings, name: name, eventLoops: Array(group.makeIterator()), logger: logger)
-        let partitions = PartitionKeeper(postgres: stores.postgres, period: try settings.partitionPeriod(), logger: logger)
+        let stores = try await Stores.open(
+            settings,
+            name: name,
+            eventLoops: Array(group.makeIterator()),
+            logger: logger
+        )
+        let partitions = PartitionKeeper(
+            postgres: stores.postgres,
+            period: try settings.partitionPeriod(),
+            logger: logger
+        )
         try await partitions.ensure()
         let queueCap = try settings.commit().queueCap
         let archiver = Archiver(
@@ -32,7 +41,8 @@ public struct WorkerProcess {
             logger: logger
         )
         var services: [any Service] = [archiver, partitions]
-        if let port = try settings.healthPort() {
+        let healthPort = try settings.healthPort()
+        if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
             HealthRoutes { await stores.missing() }.add(to: router)
@@ -46,9 +56,10 @@ public struct WorkerProcess {
             )
         }
         logger.notice("worker starts", metadata: ["name": "\(name)"])
-        try await ServiceGroup(
+        let work = ServiceGroup(
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-        ).run()
+        )
+        try await Settings.explainingTakenPort(healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
         await stores.close()
         try await group.shutdownGracefully()
     }

@@ -1,0 +1,130 @@
+import Foundation
+public import NIOCore
+public import ParleyWire
+
+/// A signed-in device that stays connected: comes back by itself with full jitter, resumes where it was, repeats
+/// unanswered sends with their first cid, acknowledges what was handled, drops repeats, refreshes its token once.
+///
+/// Lives on the event loop of its sockets. End it with ``close()``.
+public actor ParleySession {
+    /// What a session tells, in order.
+    public enum Update: Sendable, Hashable {
+        /// Signed in. After `resync` the queue could not be resumed: what happened before `head` stands in history.
+        case ready(ServerFrame.Ready)
+        /// A durable event: once each, in the order of the queue.
+        case event(q: Int64, Event)
+        /// The replay is over.
+        case live(q: Int64)
+        /// Anything without a place in the queue: presence, typing, receipts of groups.
+        case ephemeral(ServerFrame.Operation)
+        /// The connection ended; another attempt follows unless the stream ends.
+        case disconnected(code: UInt16?, reason: String)
+    }
+
+    public struct Configuration: Sendable {
+        /// Tried in turn.
+        public var gateways: [GatewayAddress]
+        public var device: DeviceID
+        public var ephemeral = false
+        /// Where to resume; nil starts at the head.
+        public var resume: ClientFrame.Cursor?
+        /// How long handled events wait for a common acknowledgement; at most a second.
+        public var acknowledgeWithin: TimeAmount = .milliseconds(500)
+        public var backoff = Backoff()
+
+        public init(gateways: [GatewayAddress], device: DeviceID) {
+            self.gateways = gateways
+            self.device = device
+        }
+    }
+
+    /// Ends when the session does: closed, replaced by the same device, or told not to come back. One consumer.
+    public nonisolated let updates: AsyncStream<Update>
+    public nonisolated let unownedExecutor: UnownedSerialExecutor
+    /// With the tokens as last refreshed.
+    public internal(set) var account: Account
+
+    let configuration: Configuration
+    let eventLoop: any EventLoop
+    let continuation: AsyncStream<Update>.Continuation
+    var state: SessionState
+    var backoff: Backoff
+    var socket: ParleySocket?
+    /// Signed in, on `socket`.
+    var isReady = false
+    /// Connected and on its way to replace `socket`.
+    var candidate: ParleySocket?
+    var isConnecting = false
+    var attempts = 0
+    var nextGateway: GatewayAddress?
+    var readySince = NIODeadline.uptimeNanoseconds(0)
+    var clockOffset: Int64 = 0
+    var didRefresh = false
+    var isAckScheduled = false
+    var isClosed = false
+    var waiting: [ClientMessageID: CheckedContinuation<Result<ServerFrame.Sent, ClientError>, Never>] = [:]
+
+    /// Begins to connect at once.
+    public init(_ configuration: Configuration, account: Account, group: any EventLoopGroup) {
+        precondition(!configuration.gateways.isEmpty, "a session needs a gateway")
+        self.configuration = configuration
+        self.account = account
+        eventLoop = group.next()
+        unownedExecutor = eventLoop.executor.asUnownedSerialExecutor()
+        (updates, continuation) = AsyncStream.makeStream()
+        state = SessionState(resume: configuration.resume)
+        backoff = configuration.backoff
+        Task { await connect() }
+    }
+
+    /// Up to where events were handled.
+    public var cursor: ClientFrame.Cursor? { state.cursor }
+
+    /// Sends a message and waits for its commit, over reconnects if need be.
+    /// - Parameter cid: of an earlier attempt whose outcome is unknown; nil for a new message.
+    /// - Throws: `refused` where the gateway says no, `closed` when the session ends first: the outcome is unknown.
+    public func send(
+        _ content: MessageContent,
+        to target: ClientFrame.Target,
+        cid: ClientMessageID? = nil
+    ) async throws(ClientError) -> ServerFrame.Sent {
+        guard !isClosed else { throw ClientError(.closed, "the session is closed") }
+        let cid = cid ?? .random(unixMilliseconds: Self.now() + clockOffset)
+        guard waiting[cid] == nil else { throw ClientError(.refused(.conflict), "\(cid) is being sent already") }
+        state.add(ClientFrame.Send(cid: cid, target: target, content: content))
+        let result = await withCheckedContinuation { continuation in
+            waiting[cid] = continuation
+            transmit()
+        }
+        return try result.get()
+    }
+
+    /// Sends any other frame if the session is signed in now; otherwise it is dropped.
+    public func send(_ frame: ClientFrame) {
+        if isReady { socket?.send(frame) }
+    }
+
+    /// Acknowledges what was handled and leaves for good: presence ends at once.
+    public func close() {
+        acknowledge()
+        socket?.close(.normal)
+        finish(ClientError(.closed, "the session was closed"))
+    }
+
+    /// Breaks the connection as a network would; the session comes back.
+    public func breakConnection() {
+        socket?.abort()
+    }
+
+    static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+
+    func finish(_ error: ClientError) {
+        guard !isClosed else { return }
+        isClosed = true
+        isReady = false
+        candidate?.abort()
+        for continuation in waiting.values { continuation.resume(returning: .failure(error)) }
+        waiting = [:]
+        continuation.finish()
+    }
+}
