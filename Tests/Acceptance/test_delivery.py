@@ -86,6 +86,41 @@ def test_nothing_fails(fleet):
     assert all(not device.closes for device in run.all_devices)
 
 
+def test_checker_notices(fleet):
+    """What the checker calls sound is sound: each damage to a sound run's record is found."""
+
+    async def record():
+        async with Run(fleet.gateways, pairs=1) as run:
+            await run.during(before=1, after=1)
+            await run.judge()
+            left, right = run.pairs[0]
+            return run, list(run.pages(left, fleet.gateways[0], left.conv(right)))
+
+    run, history = asyncio.run(record())
+    left, right = run.pairs[0]
+    device = run.devices[right.id][1]
+
+    def complaints(check, *arguments):
+        run.violations.clear()
+        check(*arguments)
+        return run.violations
+
+    def judged(messages):
+        return complaints(run.check_history, left, right, messages, True)
+
+    assert not judged(history) and not complaints(run.check_order) and not run.missing()
+    assert judged(history[:9] + history[10:]), "dropped"
+    assert judged(history[:10] + history[9:]), "doubled"
+    assert judged(history[:9] + [history[10], history[9]] + history[11:]), "swapped"
+    assert judged([*history, {**history[0], "mid": "1", "seq": len(history) + 1, "body": "foreign"}]), "invented"
+    device.wire[3], device.wire[4] = device.wire[4], device.wire[3]
+    assert complaints(run.check_order), "swapped on the wire"
+    conv, seq, sender, body = device.seen.pop(history[9]["mid"])
+    assert run.missing(), "not delivered"
+    assert complaints(device.learn, {"conv": conv, "seq": seq, "mid": "1", "from": sender, "body": body}), "twice"
+    assert complaints(device.received, 0, {"op": "event", "q": device.cursor["q"] + 2, "type": "receipt"}), "a gap"
+
+
 def test_gateway_killed(fleet):
     through(fleet, restart(fleet, "kill", "gateway-2"))
 

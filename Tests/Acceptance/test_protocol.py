@@ -334,7 +334,7 @@ def test_refused_sends(urls, pair):
         assert code(cid="01890000-0000-4000-8000-000000000000") == "invalid", "a version 4 is no cid"
         assert code(body="é" * 8193) == code(data={"x": "y" * 4090}) == "too_large"
         # None of it took a number.
-        assert a.message("é" * 8192, to=bob.id, )["seq"] == 2
+        assert a.message("é" * 8192, to=bob.id)["seq"] == 2
         a.send(op="send", cid=uuid7(), to=bob.id, body="x", data={"x": "y" * 4080}, id="fits")
         assert a.wait(op="sent", id="fits")["seq"] == 3
         c.barrier()
@@ -764,7 +764,8 @@ def test_history_refuses(urls, talk):
     path = f"/v1/conversations/{sent[0]['conv']}/messages"
     for parameters in (
         {"limit": 0}, {"limit": 201}, {"limit": "x"}, {"before": "x"}, {"after": "-1"}, {"after_seq": "x"},
-        {"after_seq": -1}, {"before": sent[0]["mid"], "after": sent[1]["mid"]}, {"after": sent[0]["mid"], "after_seq": 1},
+        {"after_seq": -1}, {"before": sent[0]["mid"], "after": sent[1]["mid"]},
+        {"after": sent[0]["mid"], "after_seq": 1},
     ):
         problem(bob.get(urls[0], path, **parameters), 422, "invalid")
     stranger = Account(urls[0], "carol")
