@@ -1,0 +1,167 @@
+"""What a gateway and a worker say when they cannot start: one line for a person, and in bounded time."""
+
+import os
+import pathlib
+import secrets
+import socket
+import subprocess
+
+import httpx
+import pytest
+from conftest import ROOT
+
+LIMIT = 60
+
+
+@pytest.fixture(scope="module")
+def parley(build):
+    directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
+    return str(directory / "parley")
+
+
+def nowhere():
+    """A loopback port where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def attempts(stack, parley, tmp_path_factory):
+    """All that must not start, side by side, since each may wait for its stores a while."""
+    home = tmp_path_factory.mktemp("start")
+    running = {}
+    name = f"empty_{secrets.token_hex(4)}"
+    stack.sql(f"CREATE DATABASE {name}")
+    redis, postgres = stack.json["redis"]["url"], stack.json["postgres"]["url"]
+    silent = socket.create_server(("127.0.0.1", 0))
+    taken = silent.getsockname()[1]
+    (home / "short.key").write_text("c2hvcnQ=\n")
+    (home / "bad.conf").write_text("PARLEY_PORT=8080\nnonsense\n")
+    sound = {
+        "PARLEY_REDIS_URL": redis, "PARLEY_POSTGRES_URL": postgres, "PARLEY_NAME": "must-not-start",
+        "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"), "PARLEY_PORT": str(nowhere()),
+    }
+
+    def start(label, command, **changes):
+        settings = {name: value for name, value in {**sound, **changes}.items() if value is not None}
+        running[label] = subprocess.Popen(
+            [parley, *command.split()], env={"PATH": os.environ["PATH"], **settings}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+
+    dead = str(nowhere())
+    for command in ("gateway", "worker"):
+        start(f"{command} without Redis", command, PARLEY_REDIS_URL=f"redis://127.0.0.1:{dead}")
+        start(f"{command} with a silent Redis", command, PARLEY_REDIS_URL=f"redis://127.0.0.1:{taken}")
+        start(f"{command} without PostgreSQL", command, PARLEY_POSTGRES_URL=f"postgres://x:y@127.0.0.1:{dead}/parley")
+        start(f"{command} without a schema", command, PARLEY_POSTGRES_URL=postgres.rpartition("/")[0] + "/" + name)
+        start(f"{command} with a bad Redis URL", command, PARLEY_REDIS_URL="http://127.0.0.1")
+        start(f"{command} with a bad level", command, PARLEY_LOG_LEVEL="loud")
+    wrong = postgres.replace("parley:", "parley:not", 1)
+    start("gateway with a wrong password", "gateway", PARLEY_POSTGRES_URL=wrong)
+    start("gateway without a database", "gateway", PARLEY_POSTGRES_URL=postgres.rpartition("/")[0] + "/absent")
+    start("migrate without PostgreSQL", "migrate", PARLEY_POSTGRES_URL=f"postgres://x:y@127.0.0.1:{dead}/parley")
+    start("gateway without a key", "gateway", PARLEY_TOKEN_KEY_FILE=None)
+    start("gateway with an absent key file", "gateway", PARLEY_TOKEN_KEY_FILE=str(home / "absent.key"))
+    start("gateway with a short key", "gateway", PARLEY_TOKEN_KEY_FILE=str(home / "short.key"))
+    start("gateway on a taken port", "gateway", PARLEY_PORT=str(taken))
+    start("worker on a taken port", "worker", PARLEY_HEALTH_PORT=str(taken))
+    for variable, values in {
+        "PARLEY_PORT": ("x", "65536", "-1", ""), "PARLEY_HEARTBEAT_MS": ("0",), "PARLEY_CAPACITY": ("0",),
+        "PARLEY_ACK": ("maybe",), "PARLEY_DEDUP_WINDOW_S": ("0",), "PARLEY_QUEUE_CAP": ("1e4",),
+        "PARLEY_PASSWORD_COST": ("free",), "PARLEY_THREADS": ("0",), "PARLEY_POSTGRES_CONNECTIONS": ("0",),
+    }.items():
+        for value in values:
+            start(f"gateway {variable}={value}", "gateway", **{variable: value})
+    start("worker PARLEY_PARTITION=year", "worker", PARLEY_PARTITION="year")
+    start("gateway with an absent file", "gateway", PARLEY_CONFIG_FILE=str(home / "absent.conf"))
+    start("gateway with a bad file", "gateway", PARLEY_CONFIG_FILE=str(home / "bad.conf"))
+    yield running
+    for process in running.values():
+        process.kill()
+        process.communicate()
+    silent.close()
+    stack.sql(f"DROP DATABASE {name}")
+
+
+EXPECTED = {
+    "without Redis": ("Redis", "PARLEY_REDIS_URL"),
+    "with a silent Redis": ("Redis", "PARLEY_REDIS_URL"),
+    "without PostgreSQL": ("PostgreSQL", "PARLEY_POSTGRES_URL"),
+    "without a schema": ("parley migrate",),
+    "with a bad Redis URL": ("Redis", "PARLEY_REDIS_URL"),
+    "with a bad level": ("PARLEY_LOG_LEVEL", "loud"),
+}
+CASES = {f"{command} {case}": words for command in ("gateway", "worker") for case, words in EXPECTED.items()} | {
+    "gateway with a wrong password": ("PostgreSQL", "PARLEY_POSTGRES_URL"),
+    "gateway without a database": ("PostgreSQL", "PARLEY_POSTGRES_URL"),
+    "migrate without PostgreSQL": ("PARLEY_POSTGRES_URL",),
+    "gateway without a key": ("PARLEY_TOKEN_KEY_FILE",),
+    "gateway with an absent key file": ("PARLEY_TOKEN_KEY_FILE",),
+    "gateway with a short key": ("PARLEY_TOKEN_KEY_FILE", "line 1"),
+    "gateway on a taken port": ("taken", "PARLEY_PORT"),
+    "worker on a taken port": ("taken", "PARLEY_HEALTH_PORT"),
+    "worker PARLEY_PARTITION=year": ("PARLEY_PARTITION", "year"),
+    "gateway with an absent file": ("absent.conf",),
+    "gateway with a bad file": ("bad.conf", "line 2"),
+}
+
+
+def refusal(process):
+    """What the process said in its one line, after it ended by itself."""
+    try:
+        output, errors = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"still runs: {process.communicate()[1][-2000:]}")
+    assert process.returncode > 0, f"ended with {process.returncode}: {errors}"
+    lines = [line for line in errors.splitlines() if line.startswith("parley: ")]
+    assert len(lines) == 1 and errors.splitlines()[-1] == lines[0], errors
+    assert "Fatal error" not in errors and not output
+    return lines[0]
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_says_why(attempts, label):
+    line = refusal(attempts[label])
+    for word in CASES[label]:
+        assert word in line
+    # A URL may hold a password.
+    assert "x:y@" not in line and "parley:not" not in line
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["PARLEY_PORT=x", "PARLEY_PORT=65536", "PARLEY_PORT=-1", "PARLEY_PORT=", "PARLEY_HEARTBEAT_MS=0",
+     "PARLEY_CAPACITY=0", "PARLEY_ACK=maybe", "PARLEY_DEDUP_WINDOW_S=0", "PARLEY_QUEUE_CAP=1e4",
+     "PARLEY_PASSWORD_COST=free", "PARLEY_THREADS=0", "PARLEY_POSTGRES_CONNECTIONS=0"],
+)
+def test_names_the_bad_setting(attempts, setting):
+    assert setting.partition("=")[0] in refusal(attempts[f"gateway {setting}"])
+
+
+@pytest.mark.parametrize(
+    "command", ["gateway --port x", "gateway --nonsense", "nonsense", "worker --health-port -1 --redis-url"]
+)
+def test_bad_command_lines(parley, command):
+    done = subprocess.run([parley, *command.split()], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode > 0 and "Usage: parley" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["", "gateway", "worker", "migrate"])
+def test_help(parley, command):
+    done = subprocess.run(
+        [parley, *command.split(), "--help"], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0 and "USAGE: parley" in done.stdout
+    if command:
+        assert "PARLEY_REDIS_URL" in done.stdout and "PARLEY_POSTGRES_URL" in done.stdout
+
+
+def test_the_running_stack_did_not_notice(attempts, stack):
+    for process in attempts.values():
+        process.wait(LIMIT)
+    listed = httpx.get(f"{stack.gateways[0]}/v1/gateways").json()["gateways"]
+    assert sorted(gateway["url"] for gateway in listed) == sorted(stack.gateways)
+    assert stack.sql("SELECT string_agg(name, ',') FROM workers WHERE seen_at > now_ms() - 10000") == "worker-1"
