@@ -2,6 +2,8 @@
 -- the first write, and each recipient's writes stand under pcall of their own. Ids are never Lua numbers in output.
 -- (@VERSION@ is replaced by a digest of the whole library when it is loaded.)
 
+-- Numbers below 10^14 keep all their digits in a concatenation; sequence numbers and milliseconds are such.
+
 local UNIX_2025 = 1735689600000  -- milliseconds; message ids count from here
 local DAY = 86400000
 
@@ -35,25 +37,26 @@ end
 
 -- Appends to the commit log at max(now, last + 1), the sequence carrying into the millisecond at 4096.
 local function append(lane_key, now, entry)
-  local id = redis.pcall('XADD', lane_key, string.format('%.0f-*', now), 'e', entry)
+  local id = redis.pcall('XADD', lane_key, now .. '-*', 'e', entry)
   if type(id) == 'string' then
-    local ms, sequence = split_id(id)
+    local dash = string.find(id, '-', 1, true)
+    local ms, sequence = tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
     if sequence < 4096 then return ms, sequence end
     redis.call('XDEL', lane_key, id)
-    redis.call('XADD', lane_key, string.format('%.0f-0', ms + 1), 'e', entry)
+    redis.call('XADD', lane_key, (ms + 1) .. '-0', 'e', entry)
     return ms + 1, 0
   end
   -- The clock has stepped back behind the log.
   local ms, sequence = split_id(last_id(lane_key))
   sequence = sequence + 1
   if sequence >= 4096 then ms, sequence = ms + 1, 0 end
-  redis.call('XADD', lane_key, string.format('%.0f-%.0f', ms, sequence), 'e', entry)
+  redis.call('XADD', lane_key, ms .. '-' .. sequence, 'e', entry)
   return ms, sequence
 end
 
 -- An event as it stands in queues, from its commit log entry (which leaves out what its id says).
 local function with_id(entry, mid, ms)
-  return '{"mid":"' .. mid .. '","ts":' .. string.format('%.0f', ms) .. ',' .. string.sub(entry, 2)
+  return '{"mid":"' .. mid .. '","ts":' .. ms .. ',' .. string.sub(entry, 2)
 end
 
 -- Appends to a sync queue and wakes the gateways that hold the user's sessions. Returns an error table or nil.
@@ -99,13 +102,13 @@ local function send(KEYS, ARGV)
   if c[1] ~= ARGV[8] then return 'stale ' .. c[1] end
 
   -- From here on only writes. Sending reads up to itself.
-  local seq = string.format('%.0f', tonumber(c[3] or 0) + 1)
-  local entry = '{"seq":' .. seq .. ',' .. ARGV[12]
-  local own_entry = entry .. ',"cid":"' .. cid .. '"}'
-  local ms, sequence = append(KEYS[3], now, own_entry)
+  local seq = tonumber(c[3] or 0) + 1
+  local members = '"seq":' .. seq .. ',' .. ARGV[12]
+  local own_end = ',"cid":"' .. cid .. '"}'
+  local ms, sequence = append(KEYS[3], now, '{' .. members .. own_end)
   redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
   local mid = message_id(ms, tonumber(ARGV[3]), sequence)
-  local result = mid .. ' ' .. seq .. ' ' .. string.format('%.0f', ms)
+  local result = mid .. ' ' .. seq .. ' ' .. ms
   -- A late cid has a key of its own, since its bucket may be about to expire, and stands in the bucket too: after a
   -- step back of the clock it is not late any more.
   if late then redis.call('SET', KEYS[5], hash .. ' ' .. result, 'PX', 2 * window) end
@@ -114,23 +117,22 @@ local function send(KEYS, ARGV)
   local expiry = math.max(now, cid_ms) + 2 * window + tonumber(ARGV[3]) * 200
   redis.call('PEXPIREAT', KEYS[4], string.format('%.0f', expiry), 'NX')
 
-  local pending = {}
-  local function hold(user)
-    redis.call('ZADD', KEYS[6], string.format('%.0f', ms), mark(ms, sequence, conv, user))
-    pending[#pending + 1] = user
-  end
   -- Behind a pending event of this conversation everything waits, or it would overtake.
   local blocked = tonumber(c[4] or 0) > 0
-  local event, own_event = with_id(entry .. '}', mid, ms), with_id(own_entry, mid, ms)
-  local colocated = tonumber(ARGV[13])
+  local event = '{"mid":"' .. mid .. '","ts":' .. ms .. ',' .. members
+  local own_event = event .. own_end
+  event = event .. '}'
+  local colocated, pending = tonumber(ARGV[13]), nil
   for i = 14, #ARGV do
     local user, n = ARGV[i], i - 13
     if blocked or n > colocated
       or enqueue(KEYS[6 + n], user, epoch, user == sender and own_event or event, ARGV[11]) then
-      hold(user)
+      redis.call('ZADD', KEYS[6], ms, mark(ms, sequence, conv, user))
+      pending = pending or {}
+      pending[#pending + 1] = user
     end
   end
-  if #pending == 0 then return 'sent ' .. result end
+  if not pending then return 'sent ' .. result end
   redis.call('HINCRBY', KEYS[2], 'pending', #pending)
   return 'sent ' .. result .. ' ' .. table.concat(pending, ',')
 end
