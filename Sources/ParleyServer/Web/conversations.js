@@ -1,0 +1,158 @@
+/**
+ * What the page knows: people, conversations and their messages. No I/O and no page here: what came from the server
+ * goes in, what is to be shown comes out.
+ */
+
+const KEPT = 200; // messages kept of a conversation that is not scrolled back
+
+/**
+ * A message on its way or committed. `state`: "sending", "failed", or "sent" once it has a mid; whether it was
+ * delivered or read follows from the other's positions.
+ */
+function committed(target, { mid, seq, ts, from, body }) {
+    return Object.assign(target, { mid, seq, ts, from, body, state: "sent" });
+}
+
+export class Conversation {
+    id;
+    kind = "direct";
+    title = null;
+    members = [];
+    last = null; // {mid, seq, from, ts, body}
+    unread = 0;
+    readSeq = 0;
+    positions = new Map(); // user to {read, delivered}
+    messages = []; // committed, by seq
+    pending = []; // sending or failed, in the order they were written
+    draft = "";
+    loaded = false; // the newest page of history is in `messages`
+    more = false; // older ones are in history
+
+    constructor(id) {
+        this.id = id;
+        if (id.startsWith("d:")) this.members = id.slice(2).split(":");
+    }
+
+    /** The conversation object of the server; cached pages may be stale, so they go. */
+    refresh({ kind, title, members, last, unread, read_seq, positions }) {
+        Object.assign(this, { kind, title, unread: unread ?? 0, readSeq: read_seq ?? 0 });
+        if (members?.length) this.members = members;
+        this.last = last ?? null;
+        this.messages = [];
+        this.loaded = false;
+        for (const [user, position] of Object.entries(positions ?? {})) this.advance(user, position);
+    }
+
+    /** Receipts are positions: they only go up. */
+    advance(user, { read = 0, delivered = 0 }) {
+        const known = this.positions.get(user) ?? { read: 0, delivered: 0 };
+        this.positions.set(user, {
+            read: Math.max(known.read, read),
+            delivered: Math.max(known.delivered, delivered, read),
+        });
+    }
+
+    /** Puts a committed message in its place, once. A message of ours that was pending becomes it. */
+    add(message) {
+        const at = this.messages.findLastIndex((known) => known.seq <= message.seq);
+        const index = message.cid ? this.pending.findIndex((entry) => entry.cid === message.cid) : -1;
+        const entry = index < 0 ? {} : this.pending.splice(index, 1)[0];
+        if (at >= 0 && this.messages[at].mid === message.mid) return;
+        this.messages.splice(at + 1, 0, committed(entry, message));
+    }
+
+    /** A live message; true when it is news, and not something the list already counted. */
+    receive(message, me) {
+        this.add(message);
+        if (this.last && message.seq <= this.last.seq) return false;
+        this.last = message;
+        if (message.from === me) this.markRead(message.seq);
+        else this.unread += 1;
+        return true;
+    }
+
+    addHistory(messages, more) {
+        for (const message of messages) if (typeof message.body === "string") this.add(message);
+        this.loaded = true;
+        this.more = more;
+        const newest = this.messages.at(-1);
+        if (newest && newest.seq > (this.last?.seq ?? 0)) this.last = newest;
+    }
+
+    markRead(seq) {
+        this.readSeq = Math.max(this.readSeq, seq);
+        this.unread = Math.max(0, Math.min(this.unread, (this.last?.seq ?? 0) - this.readSeq));
+    }
+
+    /** Drops what lies far back; scrolling up fetches it again. */
+    trim() {
+        if (this.messages.length <= KEPT * 2) return;
+        this.messages = this.messages.slice(-KEPT);
+        this.more = true;
+    }
+
+    /** "sending", "failed", "sent", "delivered" or "read" of a message of `me`. */
+    stateOf(message, me) {
+        if (message.state !== "sent") return message.state;
+        let delivered = true;
+        let read = true;
+        for (const user of this.members) {
+            if (user === me) continue;
+            const position = this.positions.get(user);
+            delivered &&= (position?.delivered ?? 0) >= message.seq;
+            read &&= (position?.read ?? 0) >= message.seq;
+        }
+        return read ? "read" : delivered ? "delivered" : "sent";
+    }
+
+    /** The other one of a conversation of two. */
+    other(me) {
+        return this.kind === "direct" ? this.members.find((user) => user !== me) ?? me : null;
+    }
+
+    /** Newest first in the list: by the latest message, one's own pending ones included. */
+    get latest() {
+        return this.pending.at(-1) ?? this.last;
+    }
+}
+
+export class Conversations {
+    me = null;
+    users = new Map();
+    all = new Map();
+
+    get(id) {
+        if (!this.all.has(id)) this.all.set(id, new Conversation(id));
+        return this.all.get(id);
+    }
+
+    /** Those with something in them, newest first. */
+    get sorted() {
+        const shown = [...this.all.values()].filter((conversation) => conversation.latest);
+        return shown.sort((a, b) => b.latest.ts - a.latest.ts);
+    }
+
+    get unread() {
+        let sum = 0;
+        for (const { unread } of this.all.values()) sum += unread;
+        return sum;
+    }
+
+    find(cid) {
+        for (const conversation of this.all.values()) {
+            const message = conversation.pending.find((entry) => entry.cid === cid);
+            if (message) return { conversation, message };
+        }
+        return null;
+    }
+
+    /** People of the conversations whose names are not known yet. */
+    get strangers() {
+        const ids = new Set([...this.all.values()].flatMap(({ members }) => members));
+        return [...ids].filter((id) => !this.users.has(id));
+    }
+
+    learn(users) {
+        for (const user of users) this.users.set(user.id, user);
+    }
+}
