@@ -35,7 +35,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
-        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
@@ -64,13 +63,23 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
-                .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
             ],
+            // Embedded, so that a binary can be moved anywhere.
+            resources: [
+                .embedInCode("Operations/Migrations"),
+                .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
+                .embedInCode("Messages/Sync.lua"), .embedInCode("Messages/Epoch.lua"),
+                .embedInCode("Web"),
+            ],
             swiftSettings: settings
         ),
-        .target(name: "ParleyClient", dependencies: ["ParleyWire", nioCore, nioPosix, nioHTTP1], swiftSettings: settings),
+        .target(
+            name: "ParleyClient",
+            dependencies: ["ParleyWire", nioCore, nioPosix, nioHTTP1],
+            swiftSettings: settings
+        ),
 
         .executableTarget(
             name: "parley",
@@ -88,7 +97,11 @@ let package = Package(
 
         // Tests: no I/O, one embedded channel, one real service, the whole stack.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
-        .testTarget(name: "ParleyWireTests", dependencies: ["ParleyWire", nioCore, nioEmbedded], swiftSettings: settings),
+        .testTarget(
+            name: "ParleyWireTests",
+            dependencies: ["ParleyWire", nioCore, nioEmbedded],
+            swiftSettings: settings
+        ),
         .testTarget(name: "ParleyCoreTests", dependencies: ["ParleyCore", "ParleyWire"], swiftSettings: settings),
         .testTarget(
             name: "RedisClientTests",
@@ -102,7 +115,12 @@ let package = Package(
         ),
         .testTarget(
             name: "ParleyServerTests",
-            dependencies: ["ParleyServer", "ParleyCore", "ParleyWire", "TestSupport", nioCore, nioEmbedded],
+            dependencies: [
+                "ParleyServer", "ParleyCore", "ParleyWire", "PostgresClient", "TestSupport",
+                nioCore, nioEmbedded, logging,
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(

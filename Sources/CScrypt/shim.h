@@ -1,2 +1,3 @@
-#include <openssl/evp.h>
+// OpenSSL's libcrypto, for EVP_PBE_scrypt only.
 #include <openssl/err.h>
+#include <openssl/evp.h>

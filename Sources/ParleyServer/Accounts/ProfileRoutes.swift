@@ -1,0 +1,87 @@
+public import Hummingbird
+import ParleyWire
+
+/// One's own profile, settings, password and sign-ins. All need a sign-in.
+public struct ProfileRoutes: Sendable {
+    private let accounts: Accounts
+
+    public init(accounts: Accounts) {
+        self.accounts = accounts
+    }
+
+    public func add(to router: some RouterMethods<ParleyRequestContext>) {
+        let signedIn = router.group().add(middleware: accounts.authenticator)
+        signedIn.get("/v1/me") { _, context in
+            try await present(accounts.store.profile(of: context.requireIdentity().user))
+        }
+        signedIn.patch("/v1/me") { request, context in
+            let change: ProfileChange = try await request.decodeJSON()
+            return try await present(accounts.store.change(change, of: context.requireIdentity().user))
+        }
+        signedIn.put("/v1/me/password") { request, context in
+            try await changePassword(request.decodeJSON(), identity: context.requireIdentity())
+            return Response(status: .noContent)
+        }
+        signedIn.get("/v1/devices") { _, context in
+            let identity = try context.requireIdentity()
+            let logins = try await accounts.store.logins(of: identity.user)
+            return Devices(devices: logins.map { Devices.Entry($0, isCurrent: $0.id == identity.login) })
+        }
+        signedIn.delete("/v1/devices/:id") { _, context in
+            let user = try context.requireIdentity().user
+            guard let login = LoginID(try context.parameters.require("id")),
+                try await accounts.store.end(login, of: user, revoking: accounts.revocations)
+            else { throw HTTPProblem(.notFound, "There is no such sign-in.") }
+            return Response(status: .noContent)
+        }
+    }
+
+    private func present(_ profile: Profile?) throws -> Profile {
+        guard let profile else { throw HTTPProblem(.unauthorized, "This account is gone.") }
+        return profile
+    }
+
+    private struct PasswordChange: Decodable {
+        let current_password: String
+        let new_password: String
+    }
+
+    private func changePassword(_ input: PasswordChange, identity: Identity) async throws {
+        guard let password = Password(input.new_password) else { throw HTTPProblem.invalidPassword("new_password") }
+        guard let known = try await accounts.store.credentials(user: identity.user) else {
+            throw HTTPProblem(.unauthorized, "This account is gone.")
+        }
+        guard try await accounts.hasher.verify(input.current_password, against: known.passwordHash).matches else {
+            throw HTTPProblem(.forbidden, "current_password: is wrong.")
+        }
+        let changed = try await accounts.store.changePassword(
+            known,
+            to: accounts.hasher.hash(password.text),
+            keeping: identity.login,
+            revoking: accounts.revocations
+        )
+        guard changed else { throw HTTPProblem(.conflict, "The password was just changed elsewhere.") }
+    }
+
+    private struct Devices: ResponseEncodable {
+        struct Entry: Encodable {
+            let id: String
+            let device: String?
+            let created_at: Int64
+            let last_used_at: Int64
+            let current: Bool
+
+            init(_ login: Login, isCurrent: Bool) {
+                id = login.id.description
+                device = login.device
+                created_at = login.createdAt
+                last_used_at = login.lastUsedAt
+                current = isCurrent
+            }
+        }
+
+        let devices: [Entry]
+    }
+}
+
+extension Profile: ResponseEncodable {}

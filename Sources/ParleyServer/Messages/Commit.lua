@@ -1,0 +1,154 @@
+-- The commit of a message, and what depends on its form. Functions do not roll back: everything is checked before
+-- the first write, and each recipient's writes stand under pcall of their own. Ids are never Lua numbers in output.
+-- (@VERSION@ is replaced by a digest of the whole library when it is loaded.)
+
+local UNIX_2025 = 1735689600000  -- milliseconds; message ids count from here
+local DAY = 86400000
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function split_id(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+
+-- (ms << 22 | lane << 12 | sequence) in decimal. The product passes 2^53, so it is made in two halves of base 10^7.
+local function message_id(ms, lane, sequence)
+  local since = ms - UNIX_2025
+  local low = (since % 1e7) * 4194304 + lane * 4096 + sequence
+  local high = math.floor(since / 1e7) * 4194304 + math.floor(low / 1e7)
+  if high == 0 then return string.format('%.0f', low) end
+  return string.format('%.0f%07.0f', high, low % 1e7)
+end
+
+-- The highest id a stream ever had, '0-0' for none.
+local function last_id(stream)
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  if info.err then return '0-0' end
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+
+-- Appends to the commit log at max(now, last + 1), the sequence carrying into the millisecond at 4096.
+local function append(lane_key, now, entry)
+  local id = redis.pcall('XADD', lane_key, string.format('%.0f-*', now), 'e', entry)
+  if type(id) == 'string' then
+    local ms, sequence = split_id(id)
+    if sequence < 4096 then return ms, sequence end
+    redis.call('XDEL', lane_key, id)
+    redis.call('XADD', lane_key, string.format('%.0f-0', ms + 1), 'e', entry)
+    return ms + 1, 0
+  end
+  -- The clock has stepped back behind the log.
+  local ms, sequence = split_id(last_id(lane_key))
+  sequence = sequence + 1
+  if sequence >= 4096 then ms, sequence = ms + 1, 0 end
+  redis.call('XADD', lane_key, string.format('%.0f-%.0f', ms, sequence), 'e', entry)
+  return ms, sequence
+end
+
+-- An event as it stands in queues, from its commit log entry (which leaves out what its id says).
+local function with_id(entry, mid, ms)
+  return '{"mid":"' .. mid .. '","ts":' .. string.format('%.0f', ms) .. ',' .. string.sub(entry, 2)
+end
+
+-- Appends to a sync queue and wakes the gateways that hold the user's sessions. Returns an error table or nil.
+local function enqueue(queue_key, user, epoch, event, cap)
+  local id = redis.pcall('XADD', queue_key, 'MAXLEN', '~', cap, '0-*', 'e', event)
+  if type(id) ~= 'string' then return id end
+  redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. string.sub(id, 3) .. ' ' .. event)
+end
+
+local function mark(ms, sequence, conv, user)
+  return string.format('%s %s %.0f-%04.0f', conv, user, ms, sequence)
+end
+
+-- send: the commit point.
+-- KEYS  epoch, conversation, lane, dedup bucket, late dedup, pending, then the queue of each co-located recipient
+-- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
+--       time of a look-up in history or '', dedup window in ms, queue cap, event members (JSON without braces, seq,
+--       mid, ts and cid), number of co-located recipients, those recipients, the other recipients
+-- Answers one line: 'sent|dup <mid> <seq> <ts> [pending recipients]', 'conflict', 'future', 'lookup <now>',
+--       'seed', 'stale <version>', 'epoch <current>'
+local function send(KEYS, ARGV)
+  local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
+  local state = redis.call('HMGET', KEYS[1], 'id', 'since')
+  if state[1] ~= epoch then return 'epoch ' .. (state[1] or '') end
+
+  local now, cid_ms, window = now_ms(), tonumber(ARGV[6]), tonumber(ARGV[10])
+  if cid_ms > now + DAY then return 'future' end
+  local late = cid_ms < now - window
+  local field = conv .. ' ' .. sender .. ' ' .. cid
+  local memo = late and redis.call('GET', KEYS[5]) or (not late) and redis.call('HGET', KEYS[4], field)
+  if memo then
+    local known, result = string.match(memo, '^(%x+) (.*)$')
+    return known == hash and 'dup ' .. result or 'conflict'
+  end
+  -- Memory alone decides a cid of about now; not one from before Redis last lost data.
+  if late or cid_ms <= tonumber(state[2]) + window then
+    local looked = tonumber(ARGV[9])
+    if not looked or now - looked > window then return string.format('lookup %.0f', now) end
+  end
+
+  local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending')
+  if not c[1] or c[2] ~= epoch then return 'seed' end
+  if c[1] ~= ARGV[8] then return 'stale ' .. c[1] end
+
+  -- From here on only writes. Sending reads up to itself.
+  local seq = string.format('%.0f', tonumber(c[3] or 0) + 1)
+  local entry = '{"seq":' .. seq .. ',' .. ARGV[12]
+  redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
+  local own_entry = entry .. ',"cid":"' .. cid .. '"}'
+  local ms, sequence = append(KEYS[3], now, own_entry)
+  local mid = message_id(ms, tonumber(ARGV[3]), sequence)
+  local result = mid .. ' ' .. seq .. ' ' .. string.format('%.0f', ms)
+  if late then
+    redis.call('SET', KEYS[5], hash .. ' ' .. result, 'PX', 2 * window)
+  else
+    redis.call('HSET', KEYS[4], field, hash .. ' ' .. result)
+    -- Held until no clock can bring the cid back within a window; staggered by lane.
+    local expiry = math.max(now, cid_ms) + 2 * window + tonumber(ARGV[3]) * 200
+    redis.call('PEXPIREAT', KEYS[4], string.format('%.0f', expiry), 'NX')
+  end
+
+  local pending = {}
+  local function hold(user)
+    redis.call('ZADD', KEYS[6], string.format('%.0f', ms), mark(ms, sequence, conv, user))
+    pending[#pending + 1] = user
+  end
+  -- Behind a pending event of this conversation everything waits, or it would overtake.
+  local blocked = tonumber(c[4] or 0) > 0
+  local event, own_event = with_id(entry .. '}', mid, ms), with_id(own_entry, mid, ms)
+  local colocated = tonumber(ARGV[13])
+  for i = 14, #ARGV do
+    local user, n = ARGV[i], i - 13
+    if blocked or n > colocated
+      or enqueue(KEYS[6 + n], user, epoch, user == sender and own_event or event, ARGV[11]) then
+      hold(user)
+    end
+  end
+  if #pending == 0 then return 'sent ' .. result end
+  redis.call('HINCRBY', KEYS[2], 'pending', #pending)
+  return 'sent ' .. result .. ' ' .. table.concat(pending, ',')
+end
+
+redis.register_function('send_@VERSION@', send)
+
+-- seed: makes a conversation known to this epoch. KEYS conversation, epoch.
+-- ARGV epoch, membership version, highest seq in history, jump to make if data was lost.
+-- Answers 'epoch <current>' or 'seeded <seq>'.
+redis.register_function('seed_@VERSION@', function(KEYS, ARGV)
+  local current = redis.call('HGET', KEYS[2], 'id')
+  if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
+  local have = redis.call('HMGET', KEYS[1], 'mv', 'epoch', 'seq')
+  if have[1] and have[2] == ARGV[1] then return 'seeded ' .. have[3] end
+  local version = math.max(tonumber(have[1] or 0), tonumber(ARGV[2]))
+  local seq = math.max(tonumber(have[3] or 0), tonumber(ARGV[3])) + tonumber(ARGV[4])
+  seq = string.format('%.0f', seq)
+  redis.call('HSET', KEYS[1], 'mv', string.format('%.0f', version), 'epoch', ARGV[1], 'seq', seq)
+  return 'seeded ' .. seq
+end)

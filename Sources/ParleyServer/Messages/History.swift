@@ -1,0 +1,184 @@
+import ParleyCore
+import ParleyWire
+import PostgresClient
+
+enum HistoryError: Error {
+    /// So much waits for the archive that the commit log cannot be searched in a request's time.
+    case backlogTooLong
+}
+
+/// The messages of conversations: the archive in PostgreSQL, and what of the commit log is not archived yet.
+///
+/// History is never behind an acknowledgement. The archived position is read first, then the lane after it, then
+/// PostgreSQL: whatever moves from one to the other meanwhile is seen in PostgreSQL, and the union drops repeats.
+struct History: Sendable {
+    let postgres: PostgresPool
+    let commitLog: CommitLog
+    let positions: ArchivePositions
+
+    enum Window: Sendable, Hashable {
+        /// The newest, or those before a message; newest first.
+        case before(MessageID?)
+        /// After a message, oldest first.
+        case after(MessageID)
+        /// After a sequence number, oldest first.
+        case afterSequence(Int64)
+    }
+
+    struct Page: Sendable {
+        var messages: [StoredMessage]
+        var hasMore: Bool
+    }
+
+    func page(of conversation: ConversationID, _ window: Window, limit: Int) async throws -> Page {
+        let lane = Lane(of: conversation)
+        var messages: [StoredMessage] = []
+        let archived = try await positions.position(of: lane)
+        // Older than everything in the log: the archive alone decides.
+        if case .before(let mid?) = window, mid.rawValue <= archived {
+        } else {
+            messages = try await commitLog.tail(of: lane, after: archived).filter {
+                $0.conversation == conversation && window.contains($0)
+            }
+        }
+        let unarchived = Set(messages.map(\.mid))
+        let rows = try await rows(of: conversation, window, limit: limit + 1)
+        messages += rows.filter { !unarchived.contains($0.mid) }
+        messages.sort { window.isNewestFirst ? $0.mid > $1.mid : $0.mid < $1.mid }
+        return Page(messages: Array(messages.prefix(limit)), hasMore: messages.count > limit)
+    }
+
+    /// The message that a sender committed under a cid, however long ago.
+    func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws
+        -> StoredMessage?
+    {
+        let lane = Lane(of: conversation)
+        let archived = try await positions.position(of: lane)
+        let recent = try await commitLog.tail(of: lane, after: archived)
+        if let found = recent.first(where: { $0.cid == cid && $0.sender == sender && $0.conversation == conversation })
+        {
+            return found
+        }
+        let rows = try await postgres.query(
+            """
+            SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
+            WHERE conversation_id = \(conversation.description) AND sender_id = \(sender.description)
+                AND cid = \(cid.description)
+            """
+        )
+        return try decode(rows, conversation).first
+    }
+
+    /// The highest sequence number of a conversation, 0 for none.
+    func lastSequence(of conversation: ConversationID) async throws -> Int64 {
+        try await page(of: conversation, .before(nil), limit: 1).messages.first?.seq ?? 0
+    }
+
+    /// The newest message of each of these conversations that has one.
+    func lastMessages(of conversations: [ConversationID]) async throws -> [ConversationID: StoredMessage] {
+        var last: [ConversationID: StoredMessage] = [:]
+        let wanted = Set(conversations)
+        let archived = try await positions.all()
+        try await withThrowingTaskGroup(of: [StoredMessage].self) { group in
+            for lane in Set(conversations.map(Lane.init(of:))) {
+                group.addTask { try await commitLog.tail(of: lane, after: archived[lane.number]) }
+            }
+            for try await messages in group {
+                for message in messages where wanted.contains(message.conversation) {
+                    last[message.conversation] = message
+                }
+            }
+        }
+        let missing = conversations.filter { last[$0] == nil }
+        guard !missing.isEmpty else { return last }
+        let rows = try await postgres.query(
+            """
+            SELECT c.id, m.message_id, m.seq, m.sender_id, m.body
+            FROM unnest(\(missing.map(\.description))::text[]) AS c(id)
+            CROSS JOIN LATERAL (
+                SELECT message_id, seq, sender_id, body FROM messages
+                WHERE conversation_id = c.id ORDER BY message_id DESC LIMIT 1
+            ) m
+            """
+        )
+        for (id, mid, seq, sender, body) in try rows.decode((String, Int64, Int64, String, String).self) {
+            guard let conversation = ConversationID(id), let mid = MessageID(rawValue: UInt64(mid)),
+                let sender = UserID(sender)
+            else { continue }
+            last[conversation] = StoredMessage(
+                conversation: conversation,
+                mid: mid,
+                seq: seq,
+                sender: sender,
+                cid: nil,
+                content: MessageContent(body: body)
+            )
+        }
+        return last
+    }
+
+    private func rows(of conversation: ConversationID, _ window: Window, limit: Int) async throws -> [StoredMessage] {
+        let id = conversation.description
+        let limit = Int64(limit)
+        let rows =
+            switch window {
+            case .before(let mid):
+                try await postgres.query(
+                    """
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
+                    WHERE conversation_id = \(id) AND message_id < \(mid.map { Int64($0.rawValue) } ?? Int64.max)
+                    ORDER BY message_id DESC LIMIT \(limit)
+                    """
+                )
+            case .after(let mid):
+                try await postgres.query(
+                    """
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
+                    WHERE conversation_id = \(id) AND message_id > \(Int64(mid.rawValue))
+                    ORDER BY message_id LIMIT \(limit)
+                    """
+                )
+            case .afterSequence(let seq):
+                try await postgres.query(
+                    """
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
+                    WHERE conversation_id = \(id) AND seq > \(seq) ORDER BY seq LIMIT \(limit)
+                    """
+                )
+            }
+        return try decode(rows, conversation)
+    }
+
+    private func decode(_ rows: PostgresRows, _ conversation: ConversationID) throws -> [StoredMessage] {
+        try rows.decode((Int64, Int64, String, String?, String, String?, Int64?).self).compactMap {
+            (mid, seq, sender, cid, body, data, replyTo) in
+            guard let mid = MessageID(rawValue: UInt64(mid)), let sender = UserID(sender) else { return nil }
+            return StoredMessage(
+                conversation: conversation,
+                mid: mid,
+                seq: seq,
+                sender: sender,
+                cid: cid.flatMap { ClientMessageID($0) },
+                content: MessageContent(
+                    body: body,
+                    data: data,
+                    replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
+                )
+            )
+        }
+    }
+}
+
+extension History.Window {
+    var isNewestFirst: Bool {
+        if case .before = self { true } else { false }
+    }
+
+    func contains(_ message: StoredMessage) -> Bool {
+        switch self {
+        case .before(let mid): mid.map { message.mid < $0 } ?? true
+        case .after(let mid): message.mid > mid
+        case .afterSequence(let seq): message.seq > seq
+        }
+    }
+}

@@ -1,0 +1,30 @@
+import ParleyCore
+import ParleyWire
+
+/// The names of all keys and channels of the message path, readable in redis-cli. The text between braces decides
+/// which keys share a server: a conversation's all stand in its lane, a user's all in the user's shard.
+enum Keys {
+    static let epoch = "epoch"
+
+    static func conversation(_ conversation: ConversationID) -> String {
+        "conv:{\(Lane(of: conversation))}:\(conversation)"
+    }
+    static func lane(_ lane: Lane) -> String { "lane:{\(lane)}" }
+    static func pending(_ lane: Lane) -> String { "pending:{\(lane)}" }
+
+    /// The bucket of cids of one minute, by the cid's own time.
+    static func dedup(_ lane: Lane, cidMilliseconds: Int64) -> String { "dedup:{\(lane)}:\(cidMilliseconds / 60_000)" }
+    /// A cid too old for a bucket.
+    static func lateDedup(_ lane: Lane, _ conversation: ConversationID, _ sender: UserID, _ cid: ClientMessageID)
+        -> String
+    {
+        "late:{\(lane)}:\(conversation):\(sender):\(cid)"
+    }
+
+    static func queue(_ user: UserID) -> String { "queue:{\(UserShard(of: user))}:\(user)" }
+    static func user(_ user: UserID) -> String { "user:{\(UserShard(of: user))}:\(user)" }
+    static func revoked(_ user: UserID, _ login: String) -> String { "revoked:{\(UserShard(of: user))}:\(login)" }
+
+    static let userChannelPrefix = "user:"
+    static func channel(_ user: UserID) -> String { userChannelPrefix + user.description }
+}

@@ -1,0 +1,135 @@
+import NIOCore
+import ParleyCore
+import ParleyWire
+import RedisClient
+
+/// One logical send on its way to the commit.
+struct SendRequest: Sendable {
+    let conversation: ConversationID
+    let lane: Lane
+    let sender: UserID
+    let cid: ClientMessageID
+    /// `"type":…,"conv":…,"from":…,"body":…`: the event's members that are known before the commit.
+    let members: ByteBuffer
+    let contentHash: String
+    /// The membership that the recipients were taken from; the commit refuses another.
+    var membershipVersion = 1
+    /// Redis's time at which a look-up in history began that did not find the cid.
+    var lookedUpAt: Int64?
+    /// How often Redis wanted something first.
+    var bounces = 0
+
+    init(conversation: ConversationID, sender: UserID, cid: ClientMessageID, content: MessageContent) {
+        self.conversation = conversation
+        lane = Lane(of: conversation)
+        self.sender = sender
+        self.cid = cid
+        contentHash = content.hash
+        var members = ByteBufferAllocator().buffer(capacity: 160 + content.body.utf8.count)
+        members.writeJSONField("type", "message")
+        members.writeJSONField("conv", conversation)
+        members.writeJSONField("from", sender)
+        content.writeFields(into: &members)
+        self.members = members
+    }
+}
+
+/// A commit, or the first of which this send is a repeat.
+struct SendResult: Sendable, Hashable {
+    let mid: MessageID
+    let seq: Int64
+    /// Milliseconds since 1970.
+    let timestamp: Int64
+    let isRepeat: Bool
+}
+
+/// What the commit function answered.
+enum SendAnswer: Sendable, Hashable {
+    case done(SendResult, pending: [UserID])
+    case conflict
+    /// The cid's time is more than a day ahead.
+    case future
+    /// The cid is older than memory; look for it in history and call again with this time.
+    case lookup(now: Int64)
+    /// The conversation is not known in this epoch.
+    case seed
+    case stale(version: Int)
+    /// Redis is in another epoch, or in none.
+    case epoch(String)
+
+    /// nil for an answer that this version does not know.
+    init?(_ reply: RESPValue) {
+        guard let words = reply.string?.split(separator: " ", omittingEmptySubsequences: false), let verb = words.first
+        else { return nil }
+        switch (verb, words.count) {
+        case ("sent", 4...5), ("dup", 4):
+            guard let mid = MessageID(words[1]), let seq = Int64(words[2]), let timestamp = Int64(words[3]) else {
+                return nil
+            }
+            let result = SendResult(mid: mid, seq: seq, timestamp: timestamp, isRepeat: verb == "dup")
+            let pending = words.count == 5 ? words[4].split(separator: ",").compactMap { UserID($0) } : []
+            self = .done(result, pending: pending)
+        case ("conflict", _): self = .conflict
+        case ("future", _): self = .future
+        case ("lookup", 2):
+            guard let now = Int64(words[1]) else { return nil }
+            self = .lookup(now: now)
+        case ("seed", _): self = .seed
+        case ("stale", 2):
+            guard let version = Int(words[1]) else { return nil }
+            self = .stale(version: version)
+        case ("epoch", 2): self = .epoch(String(words[1]))
+        default: return nil
+        }
+    }
+}
+
+/// Settings of the commit that a deployment chooses.
+struct CommitConfiguration: Sendable {
+    /// Milliseconds on both sides of now in which memory alone tells a repeat; twice that long a cid is remembered.
+    var dedupWindow: Int64 = 600_000
+    /// Entries that a sync queue keeps at most, about.
+    var queueCap = 10_000
+    var placement = RedisPlacement.singleServer
+
+    /// - Parameter recipients: the conversation's members, the sender among them.
+    func command(for request: SendRequest, recipients: [UserID], epoch: String) -> RedisCommand {
+        let lane = request.lane
+        let laneTag = lane.description
+        let colocated = recipients.filter { placement.areColocated(laneTag, UserShard(of: $0).description) }
+        let others = recipients.count == colocated.count ? [] : recipients.filter { !colocated.contains($0) }
+        let keyCount = 6 + colocated.count
+        var command = RedisCommand.Builder(
+            argumentCount: 3 + keyCount + 13 + recipients.count,
+            reservingCapacity: 768 + request.members.readableBytes
+        )
+        command.append("FCALL")
+        command.append(Self.function)
+        command.append(keyCount)
+        command.append(Keys.epoch)
+        command.append(Keys.conversation(request.conversation))
+        command.append(Keys.lane(lane))
+        command.append(Keys.dedup(lane, cidMilliseconds: request.cid.milliseconds))
+        command.append(Keys.lateDedup(lane, request.conversation, request.sender, request.cid))
+        command.append(Keys.pending(lane))
+        for user in colocated { command.append(Keys.queue(user)) }
+        command.append(epoch)
+        command.append(request.conversation.description)
+        command.append(lane.number)
+        command.append(request.sender.description)
+        command.append(request.cid.description)
+        command.append(request.cid.milliseconds)
+        command.append(request.contentHash)
+        command.append(request.membershipVersion)
+        command.append(request.lookedUpAt.map(String.init) ?? "")
+        command.append(dedupWindow)
+        command.append(queueCap)
+        command.append(request.members)
+        command.append(colocated.count)
+        for user in colocated { command.append(user.description) }
+        for user in others { command.append(user.description) }
+        return command.command
+    }
+
+    private static let function = RedisFunctions.library.function("send")
+}

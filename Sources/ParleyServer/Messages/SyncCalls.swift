@@ -1,0 +1,139 @@
+import NIOCore
+import ParleyCore
+import ParleyWire
+import RedisClient
+
+/// What a beginning session learns of its queue.
+struct Attachment: Sendable, Hashable {
+    /// Empty when Redis has none.
+    let epoch: String
+    let head: Int64
+    /// The lowest position that the queue still has, or will have.
+    let firstAvailable: Int64
+    let isRevoked: Bool
+
+    static func command(
+        user: UserID,
+        device: DeviceID,
+        session: String,
+        login: String,
+        keepsPlace: Bool,
+        resume: ClientFrame.Cursor?
+    ) -> RedisCommand {
+        RedisFunctions.call(
+            "attach",
+            keys: [Keys.epoch, Keys.queue(user), Keys.user(user), Keys.revoked(user, login)],
+            [
+                user.description, device.description, session, keepsPlace ? "1" : "0",
+                resume?.epoch ?? "", resume.map { String($0.q) } ?? "",
+            ]
+        )
+    }
+
+    init?(_ reply: RESPValue) {
+        guard let parts = reply.array, parts.count == 4, let epoch = parts[0].string,
+            let head = parts[1].integer, let first = parts[2].integer, let revoked = parts[3].integer
+        else { return nil }
+        self.epoch = epoch
+        self.head = head
+        firstAvailable = first
+        isRevoked = revoked == 1
+    }
+}
+
+/// A page of a sync queue.
+struct QueuePage: Sendable {
+    /// Entries of a full page.
+    static let limit = 128
+
+    var entries: [(q: Int64, event: ByteBuffer)]
+    var wasFull: Bool { entries.count == Self.limit }
+
+    /// Reads what comes after `cursor`.
+    static func command(user: UserID, after cursor: Int64) -> RedisCommand {
+        RedisCommand("XRANGE", Keys.queue(user), "(0-\(cursor)", "+", "COUNT", String(limit))
+    }
+
+    init?(_ reply: RESPValue) {
+        guard let items = reply.array else { return nil }
+        entries = []
+        entries.reserveCapacity(items.count)
+        for item in items {
+            guard let parts = item.array, parts.count == 2, let id = parts[0].string, id.hasPrefix("0-"),
+                let q = Int64(id.dropFirst(2)), let fields = parts[1].array, fields.count == 2,
+                let event = fields[1].bytes
+            else { return nil }
+            entries.append((q, event))
+        }
+    }
+}
+
+/// Heads of queues, for sessions that may have missed a wake-up.
+struct Positions: Sendable {
+    let epoch: String
+    let heads: [(head: Int64, isRevoked: Bool)]
+
+    static func command(_ sessions: [(user: UserID, login: String)]) -> RedisCommand {
+        let keys = sessions.flatMap { [Keys.queue($0.user), Keys.revoked($0.user, $0.login)] }
+        return RedisFunctions.call("positions", keys: [Keys.epoch] + keys, [], readOnly: true)
+    }
+
+    init?(_ reply: RESPValue) {
+        guard let parts = reply.array, let epoch = parts.first?.string else { return nil }
+        self.epoch = epoch
+        var heads: [(Int64, Bool)] = []
+        for part in parts.dropFirst() {
+            guard let words = part.string?.split(separator: " "), words.count == 2, let head = Int64(words[0])
+            else { return nil }
+            heads.append((head, words[1] == "1"))
+        }
+        self.heads = heads
+    }
+}
+
+/// An entry as it is published to the gateways that hold a user's sessions: `<epoch> <q> <event>`.
+struct PublishedEntry {
+    let epoch: String
+    let q: Int64
+    let event: ByteBuffer
+
+    init?(_ payload: ByteBuffer) {
+        let view = payload.readableBytesView
+        guard let first = view.firstIndex(of: UInt8(ascii: " ")),
+            let second = view[(first + 1)...].firstIndex(of: UInt8(ascii: " "))
+        else { return nil }
+        var q: Int64 = 0
+        for byte in view[(first + 1)..<second] {
+            guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
+            q = q &* 10 &+ Int64(byte - UInt8(ascii: "0"))
+        }
+        epoch = String(decoding: view[..<first], as: UTF8.self)
+        self.q = q
+        event = ByteBuffer(view[(second + 1)...])
+    }
+}
+
+/// What else travels on a user's channel.
+enum UserNotice: Sendable, Hashable {
+    /// The login's sessions end.
+    case revoked(login: String)
+    /// A newer session of the device has begun.
+    case replaced(device: String, session: String)
+
+    init?(_ payload: ByteBuffer) {
+        guard payload.readableBytesView.first == UInt8(ascii: "!") else { return nil }
+        let words = String(buffer: payload).dropFirst().split(separator: " ")
+        switch (words.first, words.count) {
+        case ("revoked", 2): self = .revoked(login: String(words[1]))
+        case ("replaced", 3): self = .replaced(device: String(words[1]), session: String(words[2]))
+        default: return nil
+        }
+    }
+
+    var payload: String {
+        switch self {
+        case .revoked(let login): "!revoked \(login)"
+        case .replaced(let device, let session): "!replaced \(device) \(session)"
+        }
+    }
+}

@@ -1,0 +1,118 @@
+"""What every acceptance test has: a running stack, seen from outside."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Ends a stack whose test process was killed and could not do it.
+WATCHDOG = """
+trap '' INT TERM HUP
+while kill -0 "$1" 2>/dev/null; do [ -d "$2" ] || exit 0; sleep 1; done
+"$3" down --wipe --dir "$2/stack"
+rm -rf "$2"
+"""
+
+
+class Stack:
+    """Scripts/stack on a directory of its own."""
+
+    def __init__(self, build):
+        self.build = build
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="parley-acceptance-"))
+        self.home.chmod(0o755)
+        self.directory = self.home / "stack"
+        subprocess.Popen(
+            ["sh", "-c", WATCHDOG, "watchdog", str(os.getpid()), str(self.home), str(ROOT / "Scripts/stack")],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )
+
+    def command(self, name, *arguments):
+        """The command line of a Scripts/stack command on this stack."""
+        build = ["--build", self.build] if name in ("up", "run") else []
+        return [str(ROOT / "Scripts/stack"), name, "--dir", str(self.directory), *build, *map(str, arguments)]
+
+    def attempt(self, name, *arguments):
+        """Runs a command; output and exit status are the caller's to judge."""
+        return subprocess.run(self.command(name, *arguments), capture_output=True, text=True, timeout=300, check=False)
+
+    def __call__(self, name, *arguments):
+        """Runs a command that must succeed and returns what it printed."""
+        done = self.attempt(name, *arguments)
+        assert done.returncode == 0, f"stack {name}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    @property
+    def json(self):
+        """stack.json as it is now: pids change with every start."""
+        return json.loads((self.directory / "stack.json").read_text())
+
+    @property
+    def processes(self):
+        """The records of stack.json by name."""
+        described = self.json
+        records = [described["redis"], described["postgres"], *described["gateways"], *described["workers"]]
+        return {record["name"]: record for record in records}
+
+    @property
+    def gateways(self):
+        return [gateway["url"] for gateway in self.json["gateways"]]
+
+    def redis(self, *command):
+        port = str(self.json["redis"]["port"])
+        return subprocess.run(
+            ["redis-cli", "-p", port, *command], capture_output=True, text=True, timeout=30, check=True
+        ).stdout.strip()
+
+    def sql(self, statement):
+        return subprocess.run(
+            ["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", self.json["postgres"]["url"], "-c", statement],
+            capture_output=True, text=True, timeout=30, check=True,
+        ).stdout.strip()
+
+    def end(self):
+        """Ends everything; the watchdog has no more to do."""
+        try:
+            self("down", "--wipe")
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--build", default="debug", help="which parley runs: debug, release or a directory")
+
+
+@pytest.fixture(scope="session")
+def build(request):
+    return request.config.getoption("--build")
+
+
+@pytest.fixture(scope="session")
+def stack(build):
+    """Two gateways and a worker for all tests that do no harm to them."""
+    stack = Stack(build)
+    try:
+        stack("up", "--gateways", 2, "--workers", 1)
+        yield stack
+    finally:
+        stack.end()
+
+
+@pytest.fixture
+def make_stack(build):
+    """Stacks of one test's own, not yet started."""
+    made = []
+
+    def make(parley=build):
+        made.append(Stack(parley))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.end()

@@ -1,0 +1,94 @@
+import Foundation
+
+/// A whole stack of a test's own, driven through Scripts/stack: Redis, PostgreSQL, gateways and workers.
+///
+/// It ends by `down()`, and with the test process however that dies.
+public final class StackProcess: Sendable {
+    /// What stack.json says, as far as tests need it.
+    public struct Description: Decodable, Sendable {
+        public struct Gateway: Decodable, Sendable {
+            public let name: String
+            public let url: String
+            public let pid: Int32
+            public let log: String
+        }
+        public struct Worker: Decodable, Sendable {
+            public let name: String
+            public let pid: Int32
+            public let log: String
+        }
+        public struct Redis: Decodable, Sendable {
+            public let port: Int
+            public let pid: Int32
+            public let data: String
+        }
+        public struct Postgres: Decodable, Sendable {
+            public let url: String
+            public let pid: Int32
+            public let data: String
+        }
+        public let gateways: [Gateway]
+        public let workers: [Worker]
+        public let redis: Redis
+        public let postgres: Postgres
+    }
+
+    private let directory: TemporaryDirectory
+
+    public init() throws {
+        directory = try TemporaryDirectory(
+            purpose: "stack",
+            atEnd: "\(PackageRoot.path)/Scripts/stack down --wipe --dir \"$1/stack\""
+        )
+    }
+
+    /// The stack's `--dir`: stack.json, logs and data.
+    public var path: String { "\(directory.path)/stack" }
+
+    /// Starts the stack with this build configuration's `parley`; returns when every process is ready.
+    ///
+    /// - Parameter options: further options of `Scripts/stack up`, such as `--rate-limits`.
+    public func up(gateways: Int = 2, workers: Int = 1, options: [String] = []) async throws {
+        try await stack(
+            "up",
+            ["--gateways", String(gateways), "--workers", String(workers), "--build", Self.binaries] + options
+        )
+    }
+
+    /// Ends everything and removes its data.
+    public func down() async throws {
+        try await stack("down", ["--wipe"])
+        directory.remove()
+    }
+
+    /// Starts a stopped or killed process again; returns when it is ready.
+    public func start(_ name: String) async throws { try await stack("start", [name]) }
+    /// SIGTERM, which drains; returns when the process has ended.
+    public func stop(_ name: String) async throws { try await stack("stop", [name]) }
+    /// SIGKILL; returns when the process is gone.
+    public func kill(_ name: String) async throws { try await stack("kill", [name]) }
+    /// SIGSTOP.
+    public func pause(_ name: String) async throws { try await stack("pause", [name]) }
+    /// SIGCONT.
+    public func resume(_ name: String) async throws { try await stack("resume", [name]) }
+
+    /// The stack as it is now: pids change with every start.
+    public func description() throws -> Description {
+        try JSONDecoder().decode(
+            Description.self,
+            from: Data(contentsOf: URL(fileURLWithPath: "\(path)/stack.json"))
+        )
+    }
+
+    private func stack(_ command: String, _ arguments: [String]) async throws {
+        let result = try await run(["\(PackageRoot.path)/Scripts/stack", command, "--dir", path] + arguments)
+        guard result.status == 0 else { throw TestSupportError("Scripts/stack \(command): \(result.output)") }
+    }
+
+    /// The build products beside the running test bundle, so that tests drive what was built with them.
+    private static var binaries: String {
+        let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") }
+        if let bundle { return URL(fileURLWithPath: bundle).deletingLastPathComponent().path }
+        return "debug"
+    }
+}
