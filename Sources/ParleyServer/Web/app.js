@@ -33,6 +33,7 @@ async function load() {
     for (const conversation of model.all.values()) conversation.loaded = false;
     restorePending();
     await meetStrangers();
+    model.complete = true;
     render();
     await chat.reload();
 }

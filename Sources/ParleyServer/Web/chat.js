@@ -78,7 +78,11 @@ export class Chat {
     /** Fetches the newest page of the open conversation, unless it is there. */
     async reload() {
         const { conversation } = this;
-        if (conversation && !conversation.loaded && this.#loading !== conversation) await this.#fetch(conversation, "");
+        if (!conversation || !this.#model().complete || this.#loading === conversation) return;
+        // The first message opens a conversation: one that nobody has written in is not on the server.
+        if (conversation.kind === "direct" && !conversation.last) conversation.addHistory([], false);
+        if (conversation.loaded) this.#changed();
+        else await this.#fetch(conversation, "");
     }
 
     /** News in some conversation. */
@@ -99,11 +103,10 @@ export class Chat {
             const { messages, more } = await this.#parley.request("GET", path);
             conversation.addHistory(messages, more);
         } catch (error) {
-            // Nobody has written here yet: the first message opens the conversation.
             if (error.code === "not_found") conversation.addHistory([], false);
             else if (conversation === this.conversation) this.#failed = true;
         }
-        this.#loading = null;
+        if (this.#loading === conversation) this.#loading = null;
         if (conversation !== this.conversation) return;
         this.#keepPlace(() => this.#changed());
         this.#read();

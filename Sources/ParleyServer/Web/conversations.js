@@ -118,6 +118,7 @@ export class Conversation {
 
 export class Conversations {
     me = null;
+    complete = false; // all conversations are known
     users = new Map();
     all = new Map();
 

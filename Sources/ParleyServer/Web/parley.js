@@ -202,7 +202,8 @@ export class Parley extends EventTarget {
         } catch {
             // The gateway that served this page may be the one that is gone: the others are known.
         }
-        return rankGateways([...this.#gateways, this.#base], this.#failed, Date.now())[0];
+        const known = this.#gateways.length ? this.#gateways : [this.#base];
+        return rankGateways(known, this.#failed, Date.now())[0];
     }
 
     #dial(gateway, token) {
@@ -265,10 +266,10 @@ export class Parley extends EventTarget {
             return;
         case "resync":
             this.#cursor = null;
-            this.#takeOver() || this.#retry(250);
+            this.#takeOver() || this.#retry(250, 4);
             return;
         case "resume":
-            this.#takeOver() || this.#retry(250);
+            this.#takeOver() || this.#retry(250, 4);
             return;
         case "backoff":
             if (code >= 4100) this.#attempt = Math.max(this.#attempt, 2);
@@ -285,10 +286,11 @@ export class Parley extends EventTarget {
         return true;
     }
 
-    #retry(base) {
+    /** `limit`: "resume now" never grows into a long wait. */
+    #retry(base, limit = Infinity) {
         this.#setState("reconnecting");
         clearTimeout(this.#retryTimer);
-        this.#retryTimer = setTimeout(() => this.#open(), backoff(this.#attempt++, base));
+        this.#retryTimer = setTimeout(() => this.#open(), backoff(Math.min(this.#attempt++, limit), base));
     }
 
     /** The network came back, or the person did: do not wait out a timer. */

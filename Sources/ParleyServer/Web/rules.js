@@ -42,13 +42,17 @@ export function rankGateways(urls, failed, now) {
     return [...new Set(urls)].sort((a, b) => failedAt(a) - failedAt(b));
 }
 
+const STEP_BACK_MS = 10_000;
 let lastTime = 0;
 let counter = 0;
 
-/** A UUIDv7 (RFC 9562, method 1: a counter in rand_a), increasing within this page. `ms` since 1970. */
+/**
+ * A UUIDv7 (RFC 9562, method 1: a counter in rand_a), increasing within this page. `ms` since 1970; where it steps far
+ * back a clock was set right, and going on from the wrong time would make ids that the server refuses.
+ */
 export function uuidv7(ms) {
     ms = Math.floor(ms);
-    if (ms > lastTime) {
+    if (ms > lastTime || ms < lastTime - STEP_BACK_MS) {
         lastTime = ms;
         counter = crypto.getRandomValues(new Uint16Array(1))[0] & 0x7ff;
     } else if (++counter > 0xfff) {

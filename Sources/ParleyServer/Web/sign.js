@@ -3,7 +3,7 @@ import { $ } from "./dom.js";
 /** The card for signing in and for creating an account. */
 
 const TEXTS = {
-    signin: { submit: "Sign in", intro: "Welcome back." },
+    signin: { submit: "Sign in", intro: "Good to see you." },
     signup: { submit: "Create account", intro: "Pick a username that others can find you by." },
 };
 let mode = "signin";
@@ -36,10 +36,16 @@ export function showSignIn(message) {
 
 /** First field that is not filled in as it must be, with what to say; null when all is well. */
 function complaint() {
-    const short = mode === "signup" && [...$("password").value].length < 8;
-    if (!$("username").value.trim()) return [$("username"), "Please enter a username."];
-    if (!$("password").value) return [$("password"), "Please enter a password."];
-    if (short) return [$("password"), "The password needs at least 8 characters."];
+    const username = $("username").value.trim();
+    const password = $("password").value;
+    if (!username) return [$("username"), "Please enter a username."];
+    if (mode === "signup" && !/^[a-z0-9_.-]{3,32}$/i.test(username)) {
+        return [$("username"), "A username has 3 to 32 letters (a to z), digits, dots, dashes or underscores."];
+    }
+    if (!password) return [$("password"), "Please enter a password."];
+    if (mode === "signup" && [...password].length < 8) {
+        return [$("password"), "The password needs at least 8 characters."];
+    }
     return null;
 }
 
