@@ -128,7 +128,9 @@ let package = Package(
         ),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["ParleyServer", "ParleyClient", "ParleyWire", "TestSupport", nioCore, nioPosix],
+            dependencies: [
+                "ParleyServer", "ParleyClient", "ParleyWire", "parley-load", "TestSupport", nioCore, nioPosix,
+            ],
             swiftSettings: settings
         ),
     ]

@@ -19,6 +19,8 @@ public struct SyncState: Sendable, Equatable {
         case write
         /// Read the stream after `cursor`.
         case read
+        /// Write nothing of the page, for the cursor has moved under it; read the stream after `cursor`.
+        case reread
         /// Tell the client that it is up to date, as it asked to be told.
         case announceLive
         /// The queue no longer has what this session needs, or never had what it claims: close for a resync.
@@ -30,6 +32,9 @@ public struct SyncState: Sendable, Equatable {
     public private(set) var phase: Phase
     /// The highest position heard of.
     private var knownHead: Int64
+    /// What the page under way must reach: what is heard of later may have been appended after the page was made.
+    private var headAtRead: Int64
+    private var isPageStale = false
     private var owesLive: Bool
 
     /// - Parameters:
@@ -39,6 +44,7 @@ public struct SyncState: Sendable, Equatable {
     public init(cursor: Int64, head: Int64, announcesLive: Bool) {
         self.cursor = cursor
         knownHead = head
+        headAtRead = head
         owesLive = announcesLive
         phase = announcesLive ? .reading : .live
     }
@@ -55,18 +61,28 @@ public struct SyncState: Sendable, Equatable {
             cursor = q
             return .write
         }
+        return read()
+    }
+
+    private mutating func read() -> Action {
         phase = .reading
+        headAtRead = knownHead
         return .read
     }
 
-    /// A page was read after `cursor`; its entries are `first...last` (nil for an empty page). On `.resync` nothing of
-    /// it may be written; otherwise all of it was or will be written.
+    /// A page was read after `cursor`; its entries are `first...last` (nil for an empty page). On `.resync` and
+    /// `.reread` nothing of it may be written; otherwise all of it was or will be written.
     public mutating func pageRead(first: Int64?, last: Int64?, wasFull: Bool, isWritable: Bool) -> Action {
         precondition(phase == .reading, "a page that nobody asked for")
+        if isPageStale {
+            isPageStale = false
+            _ = read()
+            return .reread
+        }
         if let first, let last {
             guard first == cursor + 1 else { return .resync }
             cursor = last
-        } else if knownHead > cursor {
+        } else if headAtRead > cursor {
             // Announced, but not there: trimmed or lost.
             return .resync
         }
@@ -76,7 +92,7 @@ public struct SyncState: Sendable, Equatable {
                 phase = .lagging
                 return .none
             }
-            return .read
+            return read()
         }
         phase = .live
         defer { owesLive = false }
@@ -86,14 +102,14 @@ public struct SyncState: Sendable, Equatable {
     /// The page could not be read; it is asked for again later.
     public mutating func pageFailed() {
         precondition(phase == .reading)
+        isPageStale = false
         phase = .lagging
     }
 
     /// The socket takes bytes again, or a failed read may be tried again.
     public mutating func resumed() -> Action {
         guard phase == .lagging else { return .none }
-        phase = .reading
-        return .read
+        return read()
     }
 
     /// The queue's head was looked up.
@@ -101,16 +117,18 @@ public struct SyncState: Sendable, Equatable {
         if head < cursor { return .resync }
         knownHead = max(knownHead, head)
         guard phase == .live, head > cursor else { return .none }
-        phase = .reading
-        return .read
+        return read()
     }
 
     /// The client asks for everything after `q` again. The caller has checked that the queue still has it.
     public mutating func rewound(to q: Int64) -> Action {
         cursor = q
         owesLive = true
-        guard phase != .reading else { return .none }
-        phase = .reading
-        return .read
+        guard phase != .reading else {
+            // The page under way begins where the cursor was.
+            isPageStale = true
+            return .none
+        }
+        return read()
     }
 }

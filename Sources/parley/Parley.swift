@@ -128,7 +128,10 @@ struct Migrate: AsyncParsableCommand {
         try await explaining {
             let (settings, logger) = try common.settings()
             let applied = try await MigrationProcess(settings: settings, logger: logger).run()
-            print(applied.isEmpty ? "the schema is up to date" : "applied \(applied.map(String.init).joined(separator: ", "))")
+            print(
+                applied.isEmpty
+                    ? "the schema is up to date" : "applied \(applied.map(String.init).joined(separator: ", "))"
+            )
         }
     }
 }

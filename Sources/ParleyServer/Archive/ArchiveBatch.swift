@@ -100,7 +100,9 @@ struct ArchiveBatch: Sendable {
                     DeadLetter(
                         lane: Lane(of: $0.conversation),
                         entryID: $0.mid.streamID,
-                        entry: "\($0.conversation) seq \($0.seq) from \($0.sender): \($0.content.body)".filter { $0 != "\0" },
+                        entry: "\($0.conversation) seq \($0.seq) from \($0.sender): \($0.content.body)".filter {
+                            $0 != "\0"
+                        },
                         reason: error.message
                     )
                 }

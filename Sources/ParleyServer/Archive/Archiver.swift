@@ -80,7 +80,9 @@ struct Archiver: Service {
         let reply = try await redis.send(
             RedisCommand(
                 ["XREAD", "COUNT", String(Self.laneLimit), "STREAMS"] + leases.map { Keys.lane($0.lane) }
-                    + leases.map { $0.position == 0 ? "0-0" : MessageID(rawValue: UInt64($0.position))?.streamID ?? "0-0" }
+                    + leases.map {
+                        $0.position == 0 ? "0-0" : MessageID(rawValue: UInt64($0.position))?.streamID ?? "0-0"
+                    }
             )
         )
         let byKey = Dictionary(uniqueKeysWithValues: leases.map { (Keys.lane($0.lane), $0) })
@@ -88,7 +90,9 @@ struct Archiver: Service {
         var unpassable: [(Lane, [String])] = []
         var isBusy = false
         for stream in reply.array ?? [] {
-            guard let parts = stream.array, parts.count == 2, let key = parts[0].string, let lease = byKey[key] else { continue }
+            guard let parts = stream.array, parts.count == 2, let key = parts[0].string, let lease = byKey[key] else {
+                continue
+            }
             let entries = CommitLog.entries(parts[1])
             isBusy = isBusy || entries.count == Self.laneLimit
             unpassable.append((lease.lane, batch.add(entries, of: lease)))

@@ -17,7 +17,9 @@ struct ConversationRoutes {
         }
         signedIn.get("/v1/conversations/:id") { _, context in
             let (user, conversation) = try context.conversation()
-            guard let summary = try await conversations.summary(of: conversation, for: user) else { throw HTTPProblem.noConversation }
+            guard let summary = try await conversations.summary(of: conversation, for: user) else {
+                throw HTTPProblem.noConversation
+            }
             return Response(json: ConversationJSON.one(summary, for: user))
         }
         signedIn.get("/v1/conversations/:id/messages") { request, context in
@@ -63,7 +65,9 @@ extension ParleyRequestContext {
         let user = try requireIdentity().user
         // Ids hold colons, which clients may percent-encode.
         let text = try parameters.require("id").replacing("%3A", with: ":").replacing("%3a", with: ":")
-        guard let conversation = ConversationID(text), conversation.peer(of: user) != nil else { throw HTTPProblem.noConversation }
+        guard let conversation = ConversationID(text), conversation.peer(of: user) != nil else {
+            throw HTTPProblem.noConversation
+        }
         return (user, conversation)
     }
 }

@@ -94,13 +94,17 @@ struct ConversationStore: Sendable {
     }
 
     /// All conversations of a user that have a message, the most recently written first, a page of them.
-    func list(of user: UserID, before cursor: MessageID?, limit: Int) async throws -> (page: [Summary], next: MessageID?) {
+    func list(of user: UserID, before cursor: MessageID?, limit: Int) async throws -> (
+        page: [Summary], next: MessageID?
+    ) {
         let rows = try await postgres.query(
             "SELECT conversation_id FROM conversation_members WHERE user_id = \(user.description)"
         )
         let ids: [String] = try rows.decode(String.self)
         let last = try await history.lastMessages(of: ids.compactMap { ConversationID($0) })
-        let ordered = last.values.filter { message in cursor.map { message.mid < $0 } ?? true }.sorted { $0.mid > $1.mid }
+        let ordered = last.values.filter { message in cursor.map { message.mid < $0 } ?? true }.sorted {
+            $0.mid > $1.mid
+        }
         let page = ordered.prefix(limit)
         var summaries: [Summary] = []
         for message in page { summaries.append(try await summary(message.conversation, last: message, for: user)) }
@@ -113,7 +117,8 @@ struct ConversationStore: Sendable {
         return try await summary(conversation, last: history.lastMessages(of: [conversation])[conversation], for: user)
     }
 
-    private func summary(_ conversation: ConversationID, last: StoredMessage?, for user: UserID) async throws -> Summary {
+    private func summary(_ conversation: ConversationID, last: StoredMessage?, for user: UserID) async throws -> Summary
+    {
         let members = conversation.members.map { [$0.lo, $0.hi] } ?? []
         let fields = members.flatMap { ["read:\($0)", "delivered:\($0)"] }
         let reply = try await redis.send(RedisCommand(["HMGET", Keys.conversation(conversation)] + fields))

@@ -36,8 +36,17 @@ final class GatewayRegistry: Sendable {
     func renew(_ entry: Entry) async throws {
         let key = "gateway:\(entry.name)"
         _ = try await redis.send(
-            "HSET", key, "url", entry.url, "zone", entry.zone, "sessions", "\(entry.sessions)",
-            "capacity", "\(entry.capacity)", repeatable: true
+            "HSET",
+            key,
+            "url",
+            entry.url,
+            "zone",
+            entry.zone,
+            "sessions",
+            "\(entry.sessions)",
+            "capacity",
+            "\(entry.capacity)",
+            repeatable: true
         )
         _ = try await redis.send("EXPIRE", key, "\(Self.lease)", repeatable: true)
         _ = try await redis.send("SADD", Self.index, entry.name, repeatable: true)
@@ -52,7 +61,8 @@ final class GatewayRegistry: Sendable {
     func refresh() async throws {
         var entries: [Entry] = []
         for name in (try await redis.send("SMEMBERS", Self.index).array ?? []).compactMap(\.string).sorted() {
-            let fields = try await redis.send("HMGET", "gateway:\(name)", "url", "zone", "sessions", "capacity").array ?? []
+            let fields =
+                try await redis.send("HMGET", "gateway:\(name)", "url", "zone", "sessions", "capacity").array ?? []
             guard fields.count == 4, let url = fields[0].string else {
                 _ = try await redis.send("SREM", Self.index, name, repeatable: true)
                 continue
@@ -93,7 +103,9 @@ struct Registration: Service {
                     try await registry.refresh()
                     services.origins.setGateways(registry.entries.map(\.url))
                 } catch {
-                    if !Task.isCancelled { services.logger.warning("registry unavailable", metadata: ["error": "\(error)"]) }
+                    if !Task.isCancelled {
+                        services.logger.warning("registry unavailable", metadata: ["error": "\(error)"])
+                    }
                 }
                 try? await Task.sleep(for: .seconds(1))
             }

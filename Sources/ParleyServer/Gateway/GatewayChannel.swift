@@ -40,7 +40,9 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
             try channel.pipeline.syncOperations.addHandler(RequestDeadlineHandler())
             return Value(
                 channel: channel,
-                kind: try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: configuration)
+                kind: try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(
+                    configuration: configuration
+                )
             )
         }
     }
@@ -48,15 +50,22 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
     private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
         RequestDeadlineHandler.remove(from: channel)
         try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
-        try channel.pipeline.syncOperations.addHandler(HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger))
+        try channel.pipeline.syncOperations.addHandler(
+            HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger)
+        )
         return .http(
-            try NIOAsyncChannel(wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
+            try NIOAsyncChannel(
+                wrappingChannelSynchronously: channel,
+                configuration: .init(isOutboundHalfClosureEnabled: true)
+            )
         )
     }
 
     func handle(value: Value, logger: Logger) async {
         // A session lives in its channel's pipeline: no task stays with it.
-        if case .http(let channel)? = try? await value.kind.get() { await handleHTTP(asyncChannel: channel, logger: logger) }
+        if case .http(let channel)? = try? await value.kind.get() {
+            await handleHTTP(asyncChannel: channel, logger: logger)
+        }
     }
 
     /// A connection, and what it becomes when its first request has come.

@@ -15,7 +15,8 @@ struct SendPreparation {
     func run(_ request: SendRequest) async throws -> Outcome {
         var request = request
         if let now = request.lookUpFrom {
-            if let found = try await services.history.find(request.cid, from: request.sender, in: request.conversation) {
+            if let found = try await services.history.find(request.cid, from: request.sender, in: request.conversation)
+            {
                 guard found.content.hash == request.contentHash else {
                     return .refused(.conflict, "this cid was sent before with other content")
                 }
@@ -27,7 +28,10 @@ struct SendPreparation {
             request.lookedUpAt = now
         }
         do {
-            request.membershipVersion = try await services.conversations.prepare(request.conversation, for: request.sender)
+            request.membershipVersion = try await services.conversations.prepare(
+                request.conversation,
+                for: request.sender
+            )
             return .ready(request)
         } catch ConversationStore.Refusal.notFound {
             return .refused(.notFound, "no such conversation or user")

@@ -18,7 +18,10 @@ extension Session {
         guard let user = identity?.user else { return }
         let cid = FrameID(send.cid)
         guard sends.count < services.configuration.maximumUnansweredSends else {
-            return refuse(FrameError(.rateLimited, "too many unanswered sends", id: id, cid: cid), retryMilliseconds: 100)
+            return refuse(
+                FrameError(.rateLimited, "too many unanswered sends", id: id, cid: cid),
+                retryMilliseconds: 100
+            )
         }
         let conversation: ConversationID
         switch send.target {

@@ -150,7 +150,7 @@ extension Session {
 
     private func run(_ action: SyncState.Action?) {
         switch action {
-        case .read: readPage()
+        case .read, .reread: readPage()
         case .announceLive: write(ServerFrame(.live(q: cursor)))
         case .resync: close(.epochChanged)
         case .some(.write), .some(.none), nil: break
@@ -159,31 +159,30 @@ extension Session {
 
     private func readPage() {
         guard let user = identity?.user else { return }
-        let after = cursor
-        hub.connection(of: self).send(QueuePage.command(user: user, after: after), repeatable: true) { result in
+        hub.connection(of: self).send(QueuePage.command(user: user, after: cursor), repeatable: true) { result in
             guard self.stage == .attached else { return }
             guard case .success(let reply) = result, let page = QueuePage(reply) else {
                 self.sync?.pageFailed()
                 self.eventLoop.scheduleTask(in: .seconds(1)) { self.resumeSync() }
                 return
             }
-            // A rewind while the page was on its way: read again from there.
-            guard self.cursor == after else { return self.readPage() }
-            // Written before the decision, for writing is what may make the socket unwritable.
-            let isContiguous = page.entries.first.map { $0.q == after + 1 } ?? true
-            if isContiguous {
+            let action = self.sync?.pageRead(
+                first: page.entries.first?.q,
+                last: page.entries.last?.q,
+                wasFull: page.wasFull,
+                isWritable: self.isWritable
+            )
+            if action != .resync, action != .reread {
                 for entry in page.entries {
                     self.writeEvent(q: entry.q, entry.event, EventFrame.encode(q: entry.q, event: entry.event))
                 }
             }
-            self.run(
-                self.sync?.pageRead(
-                    first: page.entries.first?.q,
-                    last: page.entries.last?.q,
-                    wasFull: page.wasFull,
-                    isWritable: self.isWritable
-                )
-            )
+            if action == .read, !self.isWritable {
+                // This page has filled the socket: the next one is read when it takes bytes again.
+                self.sync?.pageFailed()
+            } else {
+                self.run(action)
+            }
         }
     }
 

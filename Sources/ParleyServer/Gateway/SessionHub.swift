@@ -50,7 +50,9 @@ final class SessionHub: @unchecked Sendable {
         eventLoop.execute {
             self.timers = [
                 self.eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in self.turn() },
-                self.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in self.passOnAcks() },
+                self.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+                    self.passOnAcks()
+                },
             ]
         }
     }
@@ -138,10 +140,13 @@ final class SessionHub: @unchecked Sendable {
         for start in stride(from: 0, to: attached.count, by: Self.positionChunk) {
             let chunk = Array(attached[start..<min(start + Self.positionChunk, attached.count)])
             let asked = chunk.compactMap { session in
-                session.identity.map { (session: session, user: $0.user, login: $0.login.description, cursor: session.cursor) }
+                session.identity.map {
+                    (session: session, user: $0.user, login: $0.login.description, cursor: session.cursor)
+                }
             }
             connections[0].send(Positions.command(asked.map { ($0.user, $0.login) }), repeatable: true) { result in
-                guard case .success(let reply) = result, let positions = Positions(reply), positions.heads.count == asked.count
+                guard case .success(let reply) = result, let positions = Positions(reply),
+                    positions.heads.count == asked.count
                 else { return }
                 for (question, answer) in zip(asked, positions.heads) {
                     question.session.positionChecked(
@@ -205,7 +210,9 @@ struct SessionHubs: Sendable {
     }
 
     subscript(eventLoop: any EventLoop) -> SessionHub {
-        guard let hub = byLoop[ObjectIdentifier(eventLoop)] else { preconditionFailure("a channel on a foreign event loop") }
+        guard let hub = byLoop[ObjectIdentifier(eventLoop)] else {
+            preconditionFailure("a channel on a foreign event loop")
+        }
         return hub
     }
 }

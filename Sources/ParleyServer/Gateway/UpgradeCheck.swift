@@ -22,7 +22,8 @@ struct UpgradeCheck {
         guard headers[canonicalForm: "upgrade"].contains(where: { $0.lowercased() == "websocket" }) else {
             throw Refusal(status: 400, code: .badFrame, detail: "This is a WebSocket: ask for an upgrade.")
         }
-        guard headers.first(name: "sec-websocket-version") == "13", headers.first(name: "sec-websocket-key") != nil else {
+        guard headers.first(name: "sec-websocket-version") == "13", headers.first(name: "sec-websocket-key") != nil
+        else {
             throw Refusal(status: 400, code: .badFrame, detail: "Sec-WebSocket-Version: 13 and a key are needed.")
         }
         if let origin = headers.first(name: "origin"), !origins.allows(origin) {

@@ -26,7 +26,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         initialResponseHeaders: HTTPHeaders
     ) -> EventLoopFuture<HTTPHeaders> {
         channel.eventLoop.makeCompletedFuture {
-            guard upgradeRequest.method == .GET, upgradeRequest.uri.prefix(while: { $0 != "?" }) == UpgradeCheck.path else {
+            guard upgradeRequest.method == .GET, upgradeRequest.uri.prefix(while: { $0 != "?" }) == UpgradeCheck.path
+            else {
                 throw UpgradeCheck.Refusal(status: 404, code: .notFound, detail: "There is no socket here.")
             }
             let isFull = services.isDraining || services.sessionCount >= services.configuration.capacity

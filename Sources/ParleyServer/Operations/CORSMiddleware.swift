@@ -13,7 +13,9 @@ struct CORSMiddleware: RouterMiddleware {
         context: ParleyRequestContext,
         next: (Request, ParleyRequestContext) async throws -> Response
     ) async throws -> Response {
-        guard let origin = request.headers[.origin], origins.allows(origin) else { return try await next(request, context) }
+        guard let origin = request.headers[.origin], origins.allows(origin) else {
+            return try await next(request, context)
+        }
         if request.method == .options, request.headers[.accessControlRequestMethod] != nil {
             return Response(
                 status: .noContent,

@@ -54,7 +54,10 @@ public struct GatewayProcess {
             eventLoopGroupProvider: .shared(group),
             logger: logger
         )
-        logger.notice("gateway starts", metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"])
+        logger.notice(
+            "gateway starts",
+            metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"]
+        )
         do {
             try await application.runService()
         } catch let error as IOError where error.errnoCode == EADDRINUSE {

@@ -5,7 +5,8 @@ import NIOCore
 /// The web client at `/`: files that are part of the binary, under a policy that lets nothing else run.
 struct PageRoutes {
     private static let policy = [
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self' ws: wss:",
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:",
+        "connect-src 'self' ws: wss:",
         "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
     ].joined(separator: "; ")
 

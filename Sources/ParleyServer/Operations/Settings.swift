@@ -63,12 +63,15 @@ public struct Settings: Sendable {
         try integer("PARLEY_THREADS", default: max(1, min(System.coreCount, 4)), in: 1...256)
     }
 
-    func postgresConnections() throws(Problem) -> Int { try integer("PARLEY_POSTGRES_CONNECTIONS", default: 8, in: 1...200) }
+    func postgresConnections() throws(Problem) -> Int {
+        try integer("PARLEY_POSTGRES_CONNECTIONS", default: 8, in: 1...200)
+    }
 
     func tokenKeys() throws(Problem) -> TokenKeys {
         guard let path = values["PARLEY_TOKEN_KEY_FILE"] else {
             throw Problem(
-                description: "PARLEY_TOKEN_KEY_FILE is not set: a file with 32 random bytes in base64, the same for all "
+                description:
+                    "PARLEY_TOKEN_KEY_FILE is not set: a file with 32 random bytes in base64, the same for all "
                     + "gateways (head -c 32 /dev/urandom | base64)"
             )
         }

@@ -16,7 +16,9 @@ struct Stores: Sendable {
 
     /// Connects to both.
     /// - Throws: `Settings.Problem` that names what could not be reached, and how to say where it is.
-    static func open(_ settings: Settings, name: String, eventLoops: [any EventLoop], logger: Logger) async throws -> Stores {
+    static func open(_ settings: Settings, name: String, eventLoops: [any EventLoop], logger: Logger) async throws
+        -> Stores
+    {
         var postgresConfiguration = PostgresConfiguration(url: settings.postgresURL)
         postgresConfiguration.applicationName = name
         postgresConfiguration.connections = try settings.postgresConnections()

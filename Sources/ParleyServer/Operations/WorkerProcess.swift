@@ -20,8 +20,17 @@ public struct WorkerProcess {
     public func run() async throws {
         let name = settings.name(default: "worker-1")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let stores = try await Stores.open(settings, name: name, eventLoops: Array(group.makeIterator()), logger: logger)
-        let partitions = PartitionKeeper(postgres: stores.postgres, period: try settings.partitionPeriod(), logger: logger)
+        let stores = try await Stores.open(
+            settings,
+            name: name,
+            eventLoops: Array(group.makeIterator()),
+            logger: logger
+        )
+        let partitions = PartitionKeeper(
+            postgres: stores.postgres,
+            period: try settings.partitionPeriod(),
+            logger: logger
+        )
         try await partitions.ensure()
         let queueCap = try settings.commit().queueCap
         let archiver = Archiver(

@@ -1,0 +1,136 @@
+import NIOCore
+import ParleyClient
+import ParleyWire
+
+/// What a scenario hears of its devices, on their event loop.
+protocol DeviceOwner: AnyObject {
+    /// A frame that is an event or an acknowledgement.
+    func received(_ frame: FrameScan, on device: Device)
+    func received(_ failure: ServerFrame.Failure, on device: Device)
+    /// The device is signed in, for the first time or again.
+    func ready(_ ready: ServerFrame.Ready, on device: Device)
+    /// A connection, signed in or on the way to it, ended otherwise than by `Device.close`; another follows by itself
+    /// unless `isFinal`.
+    func lost(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool)
+}
+
+/// One signed-in device: connects, resumes where it was, acknowledges within a second, comes back by itself.
+final class Device {
+    let index: Int
+    let seat: Seat
+    private(set) var socket: ParleySocket?
+    private(set) var isReady = false
+    /// How far the server's clock is ahead of ours, in milliseconds.
+    private(set) var clockOffset: Int64 = 0
+    /// Pings answered by sockets before this one.
+    private var earlierPings = 0
+    private var cursor: ClientFrame.Cursor?
+    private var needsAck = false
+    private var isClosed = false
+    private var readySince = NIODeadline.uptimeNanoseconds(0)
+    private var readyDeadline: Scheduled<Void>?
+    private var backoff = Backoff()
+    private weak var owner: (any DeviceOwner)?
+    private let eventLoop: any EventLoop
+
+    init(index: Int, seat: Seat, owner: any DeviceOwner, eventLoop: any EventLoop) {
+        self.index = index
+        self.seat = seat
+        self.owner = owner
+        self.eventLoop = eventLoop
+    }
+
+    var pingsAnswered: Int { earlierPings + (socket?.pingsAnswered ?? 0) }
+
+    func connect() {
+        guard !isClosed else { return }
+        var options = ParleySocket.Options()
+        options.localAddress = seat.localAddress
+        ParleySocket.connect(to: seat.gateway.address, at: seat.gateway.socketAddress, on: eventLoop, options: options)
+        {
+            switch $0 {
+            case .success(let socket): self.opened(socket)
+            case .failure(let error): self.ended(nil, error.message)
+            }
+        }
+    }
+
+    private func opened(_ socket: ParleySocket) {
+        guard !isClosed else { return socket.abort() }
+        self.socket = socket
+        socket.onText = { self.received($0) }
+        socket.onClose = { self.ended($0, $1) }
+        socket.send(ClientFrame(.auth(.init(token: seat.token, device: seat.device, resume: cursor))))
+        readyDeadline = eventLoop.assumeIsolated().scheduleTask(in: .seconds(20)) { socket.abort() }
+    }
+
+    private func received(_ text: ByteBuffer) {
+        guard let frame = FrameScan(text) else { return received(rare: text) }
+        switch frame.operation {
+        case .other: received(rare: text)
+        case .sent: owner?.received(frame, on: self)
+        case .event:
+            if let q = cursor?.q, frame.q > q { cursor?.q = frame.q }
+            if !needsAck {
+                needsAck = true
+                // Between 0.5 and 1 s after the first that is not acknowledged.
+                eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(.random(in: 500...1000))) {
+                    self.acknowledge()
+                }
+            }
+            owner?.received(frame, on: self)
+        }
+    }
+
+    private func acknowledge() {
+        needsAck = false
+        guard isReady, let cursor else { return }
+        socket?.send(ClientFrame(.ack(q: cursor.q)))
+    }
+
+    private func received(rare text: ByteBuffer) {
+        guard let frame = try? ServerFrame.decode(text) else {
+            socket?.abort()
+            return
+        }
+        switch frame.operation {
+        case .ready(let ready):
+            isReady = true
+            readyDeadline?.cancel()
+            readySince = .now()
+            clockOffset = ready.now - Clock.unixMilliseconds()
+            // A replay begins where this device was; everything else at the head.
+            let q = ready.mode == .replay ? cursor?.q ?? ready.head : ready.head
+            cursor = .init(epoch: ready.epoch, q: q)
+            owner?.ready(ready, on: self)
+        case .error(let failure):
+            owner?.received(failure, on: self)
+        default:
+            break
+        }
+    }
+
+    private func ended(_ code: UInt16?, _ reason: String) {
+        earlierPings += socket?.pingsAnswered ?? 0
+        socket = nil
+        readyDeadline?.cancel()
+        guard !isClosed else { return }
+        if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
+        let wasReady = isReady
+        isReady = false
+        let isFinal = CloseCode.reaction(to: code) == .stop
+        let reason = code.map { "\(seat.gateway.address): closed with \($0) \(reason)" } ?? reason
+        owner?.lost(self, wasReady: wasReady, reason: reason, isFinal: isFinal)
+        guard !isFinal else { return }
+        var generator = SystemRandomNumberGenerator()
+        let delay = backoff.next(using: &generator)
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(delay)) { self.connect() }
+    }
+
+    /// Acknowledges what is left and leaves for good.
+    func close() {
+        if needsAck { acknowledge() }
+        isClosed = true
+        socket?.close(.normal)
+    }
+}

@@ -1,0 +1,99 @@
+import NIOCore
+import ParleyClient
+import ParleyWire
+
+/// The devices of one event loop. Connects them a few at a time and counts what becomes of them.
+final class Fleet {
+    /// Handshakes under way at once.
+    static let window = 64
+    /// Attempts of a device at its first connection before the run gives up.
+    static let attempts = 5
+
+    let eventLoop: any EventLoop
+    private(set) var devices: [Device] = []
+    private(set) var counts = Counts()
+    private var next = 0
+    private var failures: [Int: Int] = [:]
+    private var waiting: EventLoopPromise<Void>?
+    private(set) var isClosing = false
+
+    struct Counts: Sendable {
+        var connected = 0
+        /// Devices that were signed in at least once.
+        var arrived = 0
+        /// Attempts at a first connection that came to nothing.
+        var failures = 0
+        /// Ends of signed-in connections that nobody here asked for.
+        var unexpectedCloses = 0
+        var resyncs = 0
+        var lastReason: String?
+
+        static func += (left: inout Counts, right: Counts) {
+            left.connected += right.connected
+            left.arrived += right.arrived
+            left.failures += right.failures
+            left.unexpectedCloses += right.unexpectedCloses
+            left.resyncs += right.resyncs
+            left.lastReason = right.lastReason ?? left.lastReason
+        }
+    }
+
+    init(eventLoop: any EventLoop) {
+        self.eventLoop = eventLoop
+    }
+
+    var pingsAnswered: Int { devices.reduce(0) { $0 + $1.pingsAnswered } }
+
+    func add(_ seats: [Seat], owner: any DeviceOwner) {
+        devices = seats.enumerated().map { Device(index: $0, seat: $1, owner: owner, eventLoop: eventLoop) }
+    }
+
+    /// Connects all devices; fails with the reason when one does not get in.
+    func connectAll() -> EventLoopFuture<Void> {
+        let promise = eventLoop.makePromise(of: Void.self)
+        waiting = promise
+        for _ in 0..<min(Self.window, devices.count) { connectNext() }
+        return promise.futureResult
+    }
+
+    private func connectNext() {
+        guard next < devices.count else { return }
+        next += 1
+        devices[next - 1].connect()
+    }
+
+    func arrived(_ ready: ServerFrame.Ready, isFirst: Bool) {
+        counts.connected += 1
+        if ready.mode == .resync { counts.resyncs += 1 }
+        guard isFirst else { return }
+        counts.arrived += 1
+        connectNext()
+        if counts.arrived == devices.count { finish(nil) }
+    }
+
+    func departed(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool) {
+        counts.lastReason = reason
+        if wasReady {
+            counts.connected -= 1
+            counts.unexpectedCloses += 1
+            return
+        }
+        guard waiting != nil else { return }
+        counts.failures += 1
+        failures[device.index, default: 0] += 1
+        if isFinal || failures[device.index] == Self.attempts {
+            finish(ClientError(.connectionFailed, reason))
+        }
+    }
+
+    private func finish(_ error: ClientError?) {
+        let promise = waiting
+        waiting = nil
+        if let error { promise?.fail(error) } else { promise?.succeed() }
+    }
+
+    func closeAll() {
+        isClosing = true
+        devices.forEach { $0.close() }
+    }
+}

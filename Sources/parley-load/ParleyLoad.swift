@@ -1,0 +1,14 @@
+import ArgumentParser
+
+@main
+struct ParleyLoad: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "parley-load",
+        abstract: "Puts load on a Parley and checks that it keeps its promise.",
+        discussion: """
+            Exit codes: 0 when every promise held, 1 when a message was lost, duplicated, reordered or leaked or a
+            session did not hold, 2 when the run could not take place.
+            """,
+        subcommands: [Chat.self, Connect.self, SelfTest.self]
+    )
+}
