@@ -35,9 +35,8 @@ bench: build ## the README's figures, on a stack of their own
 	@mkdir -p .bench
 	Scripts/stack up --dir $(BENCH_DIR)
 	trap 'Scripts/stack down --wipe --dir $(BENCH_DIR)' EXIT; \
-	.build/release/parley-load chat --stack $(BENCH_STACK) --users 1000 --rate 2000 --duration 60 \
-		--json .bench/chat.json && \
-	.build/release/parley-load connect --stack $(BENCH_STACK) --users 10000 --duration 60 --json .bench/connect.json
+	.build/release/parley-load connect --stack $(BENCH_STACK) --users 10000 --duration 60 --json .bench/connect.json && \
+	.build/release/parley-load chat --stack $(BENCH_STACK) --users 1000 --rate 2000 --duration 60 --json .bench/chat.json
 
 build: ## the release build
 	Scripts/bootstrap

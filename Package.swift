@@ -108,7 +108,7 @@ let package = Package(
         .testTarget(name: "ParleyCoreTests", dependencies: ["ParleyCore", "ParleyWire"], swiftSettings: settings),
         .testTarget(
             name: "RedisClientTests",
-            dependencies: ["RedisClient", "TestSupport", nioCore, nioPosix, nioEmbedded],
+            dependencies: ["RedisClient", "TestSupport", nioCore, nioPosix, nioEmbedded, logging],
             swiftSettings: settings
         ),
         .testTarget(
@@ -119,8 +119,8 @@ let package = Package(
         .testTarget(
             name: "ParleyServerTests",
             dependencies: [
-                "ParleyServer", "ParleyCore", "ParleyWire", "PostgresClient", "TestSupport",
-                nioCore, nioEmbedded, logging,
+                "ParleyServer", "ParleyCore", "ParleyWire", "PostgresClient", "RedisClient", "TestSupport",
+                nioCore, nioPosix, nioEmbedded, logging,
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
@@ -130,6 +130,7 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "ParleyServer", "ParleyClient", "ParleyWire", "parley-load", "TestSupport", nioCore, nioPosix,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: settings
         ),

@@ -1,8 +1,10 @@
 /// One session's unanswered sends, in order.
 ///
 /// Sends are pipelined: the next goes out before the last is answered. A send that needs something first (its
-/// conversation has to be made known, its cid looked up in history) holds back the later ones, so that messages
-/// commit in the order in which the client sent them.
+/// conversation has to be made known, its cid looked up in history) holds back the later ones until it has its final
+/// answer, for it may want something more; so messages commit in the order in which the client sent them. A later one
+/// that is in flight already is not held: submit with `needsPreparation` what Redis might refuse for a reason that the
+/// next send does not share.
 public struct SendQueue<Send> {
     public typealias Ticket = UInt64
 
@@ -19,6 +21,8 @@ public struct SendQueue<Send> {
         let ticket: Ticket
         var send: Send
         var stage: Stage
+        /// Later ones wait for its answer.
+        var isAlone: Bool
     }
 
     private var items: [Item] = []
@@ -30,7 +34,14 @@ public struct SendQueue<Send> {
 
     public mutating func submit(_ send: Send, needsPreparation: Bool) -> [Action] {
         nextTicket += 1
-        items.append(Item(ticket: nextTicket, send: send, stage: needsPreparation ? .unprepared : .ready))
+        items.append(
+            Item(
+                ticket: nextTicket,
+                send: send,
+                stage: needsPreparation ? .unprepared : .ready,
+                isAlone: needsPreparation
+            )
+        )
         return advance()
     }
 
@@ -45,6 +56,7 @@ public struct SendQueue<Send> {
         set(ticket) {
             $0.send = send
             $0.stage = .unprepared
+            $0.isAlone = true
         }
         return advance()
     }
@@ -67,18 +79,22 @@ public struct SendQueue<Send> {
         var actions: [Action] = []
         for index in items.indices {
             switch items[index].stage {
-            case .inFlight: continue
+            case .inFlight: break
             case .ready:
                 items[index].stage = .inFlight
                 actions.append(.issue(items[index].send, items[index].ticket))
             case .unprepared:
-                // Earlier ones may still bounce; wait for their answers.
-                guard index == items.startIndex else { return actions }
+                // Earlier ones may still bounce; and a later one in flight that wants the same would commit first
+                // once it is there.
+                guard index == items.startIndex, !items.contains(where: { $0.stage == .inFlight }) else {
+                    return actions
+                }
                 items[index].stage = .preparing
                 actions.append(.prepare(items[index].send, items[index].ticket))
                 return actions
             case .preparing: return actions
             }
+            if items[index].isAlone { return actions }
         }
         return actions
     }

@@ -28,9 +28,9 @@ public struct RedisCommand: Sendable, Hashable {
             buffer.writeStaticString("\r\n")
         }
 
-        public mutating func append(_ argument: some StringProtocol) {
+        public mutating func append(_ argument: String) {
             header(argument.utf8.count)
-            buffer.writeSubstring(Substring(argument))
+            buffer.writeString(argument)
             buffer.writeStaticString("\r\n")
         }
 
@@ -40,7 +40,8 @@ public struct RedisCommand: Sendable, Hashable {
             buffer.writeStaticString("\r\n")
         }
 
-        public mutating func append(_ argument: some FixedWidthInteger) { append(String(argument)) }
+        public mutating func append(_ argument: Int) { append(String(argument)) }
+        public mutating func append(_ argument: Int64) { append(String(argument)) }
 
         private mutating func header(_ count: Int) {
             missing -= 1

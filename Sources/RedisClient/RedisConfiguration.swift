@@ -8,8 +8,10 @@ public struct RedisConfiguration: Sendable {
     public var user: String?
     public var password: String?
     public var database: Int
-    /// `rediss://`: the server's certificate and name are verified against the system's roots.
+    /// `rediss://`: the server's certificate and name are verified.
     public var usesTLS: Bool
+    /// PEM file of the certificate authorities to trust with TLS; nil for the system's.
+    public var caFile: String?
 
     /// Pipelined connections of each event loop. Redis reads at most 16 KiB of a connection at a time and makes one
     /// fsync for all that it read, so several connections make larger groups.
@@ -23,15 +25,16 @@ public struct RedisConfiguration: Sendable {
     /// Shown in `CLIENT LIST`: which process this is.
     public var clientName = "parley"
 
-    /// - Parameter url: `redis://` or `rediss://`, `[user][:password]@host[:port][/database]`; user and password
-    ///   percent-encoded.
+    /// - Parameter url: `redis://` or `rediss://`, `[user][:password]@host[:port][/database][?ca=file]`; user, password
+    ///   and file percent-encoded. `ca` is for `rediss://`: a PEM file of the authorities to trust instead of the
+    ///   system's.
     /// - Throws: `RedisError` with code `.configuration`.
     public init(url: String) throws(RedisError) {
         func bad(_ why: String) -> RedisError {
             RedisError(
                 .configuration,
                 outcome: .failed,
-                "\(why) in the Redis URL: redis[s]://[user:password@]host[:port][/db]"
+                "\(why) in the Redis URL: redis[s]://[user:password@]host[:port][/db][?ca=file]"
             )
         }
         guard let schemeEnd = url.firstRange(of: "://") else { throw bad("no scheme") }
@@ -41,11 +44,21 @@ public struct RedisConfiguration: Sendable {
         default: throw bad("unknown scheme")
         }
         var rest = url[schemeEnd.upperBound...]
+        if let mark = rest.firstIndex(of: "?") {
+            let query = rest[rest.index(after: mark)...]
+            guard query.hasPrefix("ca="), let file = query.dropFirst(3).percentDecoded, !file.isEmpty, usesTLS else {
+                throw bad("unknown parameter")
+            }
+            caFile = file
+            rest = rest[..<mark]
+        }
         database = 0
         if let slash = rest.firstIndex(of: "/") {
             let path = rest[rest.index(after: slash)...]
-            guard path.isEmpty || Int(path) != nil else { throw bad("database is no number") }
-            database = Int(path) ?? 0
+            guard path.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+                let number = path.isEmpty ? 0 : Int(path)
+            else { throw bad("database is no number") }
+            database = number
             rest = rest[..<slash]
         }
         if let at = rest.lastIndex(of: "@") {
@@ -99,9 +112,10 @@ extension Substring {
                 bytes.append(byte)
                 continue
             }
-            guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else {
-                return nil
-            }
+            let digits = rest.prefix(2)
+            guard digits.count == 2, digits.first != UInt8(ascii: "+"),
+                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 16)
+            else { return nil }
             bytes.append(value)
             rest = rest.dropFirst(2)
         }

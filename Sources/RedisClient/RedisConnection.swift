@@ -124,6 +124,8 @@ public final class RedisConnection: @unchecked Sendable {
             self.sweep?.cancel()
             for verdict in self.queue.close() { verdict.deliver() }
             self.failHandshake(RedisError(.closed, outcome: .failed, "client closed"))
+            for waiter in self.readyWaiters { waiter.fail(RedisError(.closed, outcome: .failed, "client closed")) }
+            self.readyWaiters.removeAll()
             if let channel { channel.close(mode: .all, promise: nil) }
             done.succeed()
         }
@@ -159,6 +161,9 @@ public final class RedisConnection: @unchecked Sendable {
 
     private func handshake(on channel: any Channel, attempts: Int) {
         guard case .disconnected = state else { return channel.close(promise: nil) }
+        guard channel.isActive else {
+            return retry(attempts: attempts, RedisError(.connectionLost, outcome: .failed, "closed at once"))
+        }
         state = .handshaking(channel, attempts: attempts)
         let handshake = RedisHandshake(connection: self)
         let limit = eventLoop.scheduleTask(in: transport.configuration.commandTimeout) { channel.close(promise: nil) }

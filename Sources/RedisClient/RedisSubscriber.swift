@@ -31,6 +31,8 @@ public final class RedisSubscriber: @unchecked Sendable {
     private var attempts = 0
     private var subscriptions: [String: Subscription] = [:]
     private var unconfirmedAfterLoss: Set<String> = []
+    /// SUBSCRIBEs without an answer: a channel given up and wanted again at once is confirmed by the last one.
+    private var unanswered: [String: Int] = [:]
     private var outbound = ByteBuffer()
     private var isFlushScheduled = false
     private var heartbeat: RepeatedTask?
@@ -67,14 +69,14 @@ public final class RedisSubscriber: @unchecked Sendable {
             return
         }
         subscriptions[channel] = Subscription(waiters: [confirmed])
-        if case .ready = state { write(RedisCommand("SUBSCRIBE", channel)) }
+        if case .ready = state { writeSubscribe([channel]) }
     }
 
     public func unsubscribe(_ channel: String) {
         eventLoop.preconditionInEventLoop()
         guard subscriptions.removeValue(forKey: channel) != nil else { return }
-        unconfirmedAfterLoss.remove(channel)
         if case .ready = state { write(RedisCommand("UNSUBSCRIBE", channel)) }
+        settleAfterLoss(channel)
     }
 
     /// Connected, with every subscription confirmed.
@@ -100,6 +102,7 @@ public final class RedisSubscriber: @unchecked Sendable {
         }
     }
 
+    /// Ends the connection for good.
     public func close() async {
         let done = eventLoop.makePromise(of: Void.self)
         eventLoop.execute {
@@ -151,7 +154,7 @@ public final class RedisSubscriber: @unchecked Sendable {
         let names = Array(subscriptions.keys)
         unconfirmedAfterLoss = Set(names)
         for start in stride(from: 0, to: names.count, by: Self.chunk) {
-            write(RedisCommand(["SUBSCRIBE"] + names[start..<min(start + Self.chunk, names.count)]))
+            writeSubscribe(names[start..<min(start + Self.chunk, names.count)])
         }
         if names.isEmpty { onResubscribed() }
     }
@@ -161,6 +164,7 @@ public final class RedisSubscriber: @unchecked Sendable {
         logger.warning("redis subscriber lost", metadata: ["reason": "\(reason.message)"])
         state = .disconnected
         outbound.clear()
+        unanswered.removeAll()
         for name in subscriptions.keys { subscriptions[name]?.isConfirmed = false }
         eventLoop.scheduleTask(in: transport.configuration.backoff.delay(attempt: attempts)) { self.connect() }
         attempts += 1
@@ -210,7 +214,17 @@ public final class RedisSubscriber: @unchecked Sendable {
         }
     }
 
+    private func writeSubscribe(_ names: some Collection<String>) {
+        for name in names { unanswered[name, default: 0] += 1 }
+        write(RedisCommand(["SUBSCRIBE"] + names))
+    }
+
     private func confirm(_ name: String) {
+        let missing = unanswered.removeValue(forKey: name) ?? 1
+        guard missing == 1 else {
+            unanswered[name] = missing - 1
+            return
+        }
         // Not ours any more when an UNSUBSCRIBE has overtaken the answer.
         if var subscription = subscriptions[name] {
             let waiters = subscription.waiters
@@ -219,6 +233,10 @@ public final class RedisSubscriber: @unchecked Sendable {
             subscriptions[name] = subscription
             for waiter in waiters { waiter() }
         }
+        settleAfterLoss(name)
+    }
+
+    private func settleAfterLoss(_ name: String) {
         if unconfirmedAfterLoss.remove(name) != nil, unconfirmedAfterLoss.isEmpty { onResubscribed() }
     }
 

@@ -10,7 +10,9 @@ struct RedisTransport: Sendable {
     init(configuration: RedisConfiguration) throws(RedisError) {
         self.configuration = configuration
         do {
-            tls = configuration.usesTLS ? try NIOSSLContext(configuration: .makeClientConfiguration()) : nil
+            var settings = TLSConfiguration.makeClientConfiguration()
+            if let file = configuration.caFile { settings.trustRoots = .file(file) }
+            tls = configuration.usesTLS ? try NIOSSLContext(configuration: settings) : nil
         } catch {
             throw RedisError(.configuration, outcome: .failed, "TLS: \(error)")
         }

@@ -52,45 +52,45 @@ import Testing
         other = try #require(ConversationID("d:ann:cleo"))
     }
 
-    @Test func `acks are passed on together, once`() throws {
+    @Test func `acks are passed on together, once`() {
         var acks = AckState(cursor: 5)
         #expect(!acks.isDirty)
         #expect(acks.take() == nil)
         acks.acknowledge(7, written: 9)
         acks.acknowledge(8, written: 9)
         #expect(acks.isDirty)
-        #expect(try #require(acks.take()).q == 8)
+        #expect(acks.take()?.q == 8)
         #expect(acks.take() == nil)
     }
 
-    @Test func `an ack never goes back, nor beyond what was written`() throws {
+    @Test func `an ack never goes back, nor beyond what was written`() {
         var acks = AckState(cursor: 5)
         acks.acknowledge(1_000_000, written: 9)
         acks.acknowledge(3, written: 9)
-        #expect(try #require(acks.take()).q == 9)
+        #expect(acks.take()?.q == 9)
     }
 
-    @Test func `an ack delivers the last message of each conversation up to it`() throws {
+    @Test func `an ack delivers the last message of each conversation up to it`() {
         var acks = AckState(cursor: 0)
         acks.wrote(q: 1, conversation: one, seq: 11)
         acks.wrote(q: 2, conversation: other, seq: 21)
         acks.wrote(q: 3, conversation: one, seq: 12)
         acks.wrote(q: 4, conversation: one, seq: 13)
         acks.acknowledge(3, written: 4)
-        let first = Dictionary(uniqueKeysWithValues: try #require(acks.take()).delivered)
+        let first = Dictionary(uniqueKeysWithValues: acks.take()?.delivered ?? [])
         #expect(first == [one: 12, other: 21])
         acks.acknowledge(4, written: 4)
-        let second = Dictionary(uniqueKeysWithValues: try #require(acks.take()).delivered)
+        let second = Dictionary(uniqueKeysWithValues: acks.take()?.delivered ?? [])
         #expect(second == [one: 13])
     }
 
-    @Test func `a client that never acks is remembered up to a bound, and its acks free room`() throws {
+    @Test func `a client that never acks is remembered up to a bound, and its acks free room`() {
         var acks = AckState(cursor: 0)
         for q in 1...1000 as ClosedRange<Int64> { acks.wrote(q: q, conversation: one, seq: q) }
         acks.acknowledge(1000, written: 1000)
-        #expect(try #require(acks.take()).delivered.map(\.1) == [256])
+        #expect(acks.take()?.delivered.map(\.1) == [256])
         acks.wrote(q: 1001, conversation: one, seq: 1001)
         acks.acknowledge(1001, written: 1001)
-        #expect(try #require(acks.take()).delivered.map(\.1) == [1001])
+        #expect(acks.take()?.delivered.map(\.1) == [1001])
     }
 }

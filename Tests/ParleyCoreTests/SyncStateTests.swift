@@ -1,4 +1,5 @@
 import ParleyCore
+import ParleyWire
 import Testing
 
 @Suite struct SyncStateTests {
@@ -148,6 +149,26 @@ import Testing
         state.pageFailed()
         #expect(state.resumed() == .read)
         #expect(state.pageRead(first: 5, last: 12, wasFull: false, isWritable: true) == .announceLive)
+    }
+}
+
+@Suite struct ResumeDecisionTests {
+    /// The queue has 5...10.
+    @Test(
+        arguments: [
+            (10, ServerFrame.Mode.live), (9, .replay), (4, .replay), (3, .resync), (0, .resync), (11, .resync),
+        ] as [(Int64, ServerFrame.Mode)]
+    )
+    func `a cursor is live, behind, or gone`(q: Int64, mode: ServerFrame.Mode) {
+        #expect(ResumeDecision.mode(resume: ("e1", q), epoch: "e1", head: 10, firstAvailable: 5) == mode)
+        #expect(ResumeDecision.mode(resume: ("e0", q), epoch: "e1", head: 10, firstAvailable: 5) == .resync)
+    }
+
+    @Test func `a queue that was emptied or never used`() {
+        #expect(ResumeDecision.mode(resume: nil, epoch: "e1", head: 10, firstAvailable: 5) == .live)
+        #expect(ResumeDecision.mode(resume: ("e1", 10), epoch: "e1", head: 10, firstAvailable: 11) == .live)
+        #expect(ResumeDecision.mode(resume: ("e1", 9), epoch: "e1", head: 10, firstAvailable: 11) == .resync)
+        #expect(ResumeDecision.mode(resume: ("e1", 0), epoch: "e1", head: 0, firstAvailable: 1) == .live)
     }
 }
 

@@ -63,8 +63,9 @@ public final class PrivateRedis: Sendable {
     }
 
     private func start() async throws {
-        try await process.start { [port] in
-            try await run(["redis-cli", "-p", String(port), "ping"]).output.hasPrefix("PONG")
+        // Another process's server may have taken the port: only ours has our directory.
+        try await process.start { [port, directory] in
+            try await run(["redis-cli", "-p", String(port), "config", "get", "dir"]).output.contains(directory.path)
         }
     }
 }

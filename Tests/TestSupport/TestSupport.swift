@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// What went wrong while a test's own server was started or steered.
 public struct TestSupportError: Error, CustomStringConvertible {
@@ -80,8 +81,11 @@ struct TemporaryDirectory: Sendable {
     }
 }
 
+/// Two tests that start a server at the same time would take one for the other's.
+private let givenPorts = Mutex<Set<Int>>([])
+
 /// A loopback port that nobody listens on, below the range from which outgoing connections take theirs: a
-/// server that restarts must find its port free again.
+/// server that restarts must find its port free again. Each is given once.
 func freePort() throws -> Int {
     for _ in 0..<200 {
         let port = Int.random(in: 20_000..<32_000)
@@ -97,7 +101,7 @@ func freePort() throws -> Int {
                 bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        if bound == 0 { return port }
+        if bound == 0, givenPorts.withLock({ $0.insert(port).inserted }) { return port }
     }
     throw TestSupportError("no free port between 20000 and 32000")
 }

@@ -42,27 +42,27 @@ public actor ParleySession {
     public nonisolated let updates: AsyncStream<Update>
     public nonisolated let unownedExecutor: UnownedSerialExecutor
     /// With the tokens as last refreshed.
-    public private(set) var account: Account
+    public internal(set) var account: Account
 
-    private let configuration: Configuration
-    private let eventLoop: any EventLoop
-    private let continuation: AsyncStream<Update>.Continuation
-    private var state: SessionState
-    private var backoff: Backoff
-    private var socket: ParleySocket?
+    let configuration: Configuration
+    let eventLoop: any EventLoop
+    let continuation: AsyncStream<Update>.Continuation
+    var state: SessionState
+    var backoff: Backoff
+    var socket: ParleySocket?
     /// Signed in, on `socket`.
-    private var isReady = false
+    var isReady = false
     /// Connected and on its way to replace `socket`.
-    private var candidate: ParleySocket?
-    private var isConnecting = false
-    private var attempts = 0
-    private var nextGateway: GatewayAddress?
-    private var readySince = NIODeadline.uptimeNanoseconds(0)
-    private var clockOffset: Int64 = 0
-    private var didRefresh = false
-    private var isAckScheduled = false
-    private var isClosed = false
-    private var waiting: [ClientMessageID: CheckedContinuation<Result<ServerFrame.Sent, ClientError>, Never>] = [:]
+    var candidate: ParleySocket?
+    var isConnecting = false
+    var attempts = 0
+    var nextGateway: GatewayAddress?
+    var readySince = NIODeadline.uptimeNanoseconds(0)
+    var clockOffset: Int64 = 0
+    var didRefresh = false
+    var isAckScheduled = false
+    var isClosed = false
+    var waiting: [ClientMessageID: CheckedContinuation<Result<ServerFrame.Sent, ClientError>, Never>] = [:]
 
     /// Begins to connect at once.
     public init(_ configuration: Configuration, account: Account, group: any EventLoopGroup) {
@@ -116,9 +116,9 @@ public actor ParleySession {
         socket?.abort()
     }
 
-    private static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+    static func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
 
-    private func finish(_ error: ClientError) {
+    func finish(_ error: ClientError) {
         guard !isClosed else { return }
         isClosed = true
         isReady = false
@@ -126,199 +126,5 @@ public actor ParleySession {
         for continuation in waiting.values { continuation.resume(returning: .failure(error)) }
         waiting = [:]
         continuation.finish()
-    }
-}
-
-// Connecting.
-extension ParleySession {
-    private func connect() {
-        guard !isClosed, !isConnecting else { return }
-        isConnecting = true
-        let gateways = configuration.gateways
-        let gateway = nextGateway ?? gateways[attempts % gateways.count]
-        nextGateway = nil
-        attempts += 1
-        do throws(ClientError) {
-            ParleySocket.connect(to: gateway, at: try gateway.resolve(), on: eventLoop) { [eventLoop] in
-                let result = NIOLoopBound($0, eventLoop: eventLoop)
-                self.assumeIsolated { $0.connected(result.value) }
-            }
-        } catch {
-            connected(.failure(error))
-        }
-    }
-
-    private func connected(_ result: Result<ParleySocket, ClientError>) {
-        switch result {
-        case .failure(let error):
-            isConnecting = false
-            continuation.yield(.disconnected(code: nil, reason: error.message))
-            // An old socket may live on while a move to another gateway fails.
-            if socket == nil { reconnect(after: nil) }
-        case .success(let socket):
-            guard !isClosed else { return socket.abort() }
-            candidate = socket
-            let id = ObjectIdentifier(socket)
-            socket.onFrame = { frame in self.assumeIsolated { $0.received(frame, on: id) } }
-            socket.onClose = { code, reason in self.assumeIsolated { $0.ended(id, code, reason) } }
-            socket.send(
-                ClientFrame(
-                    .auth(
-                        .init(
-                            token: account.accessToken,
-                            device: configuration.device,
-                            resume: state.cursor,
-                            ephemeral: configuration.ephemeral
-                        )
-                    )
-                )
-            )
-        }
-    }
-
-    private func ended(_ id: ObjectIdentifier, _ code: UInt16?, _ reason: String) {
-        if candidate.map(ObjectIdentifier.init) == id {
-            candidate = nil
-            isConnecting = false
-        } else if socket.map(ObjectIdentifier.init) == id {
-            socket = nil
-            if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
-            isReady = false
-        } else {
-            return
-        }
-        guard !isClosed else { return }
-        continuation.yield(.disconnected(code: code, reason: reason))
-        switch code.flatMap(CloseCode.init) {
-        case .unauthorized where !didRefresh:
-            didRefresh = true
-            Task { await refresh() }
-        case .replaced:
-            finish(ClientError(.closed, "the same device connected elsewhere"))
-        default:
-            if CloseCode.reaction(to: code) == .stop {
-                finish(ClientError(.closed, "closed for good with \(code ?? 0): \(reason)"))
-            } else {
-                reconnect(after: nil)
-            }
-        }
-    }
-
-    private func refresh() async {
-        let api = ParleyAPI(configuration.gateways[attempts % configuration.gateways.count], group: eventLoop)
-        let result: Result<Account, ClientError>
-        do throws(ClientError) {
-            result = .success(try await api.refresh(account.refreshToken))
-        } catch {
-            result = .failure(error)
-        }
-        await api.shutdown()
-        switch result {
-        case .success(let fresh):
-            account = fresh
-            connect()
-        case .failure(let error):
-            if case .refused = error.code, error.retryMilliseconds == nil {
-                finish(ClientError(.closed, "the sign-in ended: \(error.message)"))
-            } else {
-                didRefresh = false
-                reconnect(after: error.retryMilliseconds)
-            }
-        }
-    }
-
-    /// - Parameter milliseconds: nil for the backoff's.
-    private func reconnect(after milliseconds: Int64?) {
-        var generator = SystemRandomNumberGenerator()
-        let delay = milliseconds ?? backoff.next(using: &generator)
-        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(delay)) { self.assumeIsolated { $0.connect() } }
-    }
-}
-
-// Frames.
-extension ParleySession {
-    private func received(_ frame: ServerFrame, on id: ObjectIdentifier) {
-        if case .ready(let ready) = frame.operation, let candidate, ObjectIdentifier(candidate) == id {
-            return take(candidate, ready)
-        }
-        guard let socket, ObjectIdentifier(socket) == id else { return }
-        switch frame.operation {
-        case .event(let q, let event):
-            switch state.receive(event, q: q) {
-            case .handle: continuation.yield(.event(q: q, event))
-            case .skip: break
-            case .fetch: if let cursor = state.cursor { socket.send(ClientFrame(.sync(cursor))) }
-            }
-            scheduleAcknowledgement()
-        case .live(let q):
-            state.fetched()
-            continuation.yield(.live(q: q))
-        case .sent(let sent):
-            settle(sent.cid, .success(sent))
-        case .error(let failure):
-            received(failure)
-        case .goaway(let goaway):
-            nextGateway = goaway.url.flatMap { try? GatewayAddress($0) }
-            reconnect(after: goaway.reconnectMilliseconds)
-        case .ready, .pong, .suggestions, .unknown:
-            break
-        case .receipt, .presence, .typing:
-            continuation.yield(.ephemeral(frame.operation))
-        }
-    }
-
-    /// The new socket is signed in: the old one, if there is one, has done its duty.
-    private func take(_ socket: ParleySocket, _ ready: ServerFrame.Ready) {
-        let old = self.socket
-        (self.socket, candidate, isConnecting) = (socket, nil, false)
-        (isReady, didRefresh, readySince) = (true, false, .now())
-        old?.close(.goingAway)
-        clockOffset = ready.now - Self.now()
-        state.ready(ready)
-        continuation.yield(.ready(ready))
-        transmit()
-    }
-
-    private func received(_ failure: ServerFrame.Failure) {
-        // The queue no longer holds what is missing: a new connection is told so in the protocol's way.
-        if failure.code == .staleCursor { socket?.abort() }
-        guard let cid = failure.cid?.cid else { return }
-        switch failure.code {
-        case .rateLimited, .overloaded, .unavailable:
-            let delay = TimeAmount.milliseconds(failure.retryMilliseconds ?? 1000)
-            eventLoop.assumeIsolated().scheduleTask(in: delay) {
-                self.assumeIsolated {
-                    $0.state.retry(cid)
-                    $0.transmit()
-                }
-            }
-        default:
-            settle(cid, .failure(ClientError(.refused(failure.code), failure.message)))
-        }
-    }
-
-    private func settle(_ cid: ClientMessageID, _ result: Result<ServerFrame.Sent, ClientError>) {
-        guard state.answered(cid) else { return }
-        waiting.removeValue(forKey: cid)?.resume(returning: result)
-        transmit()
-    }
-
-    private func transmit() {
-        guard isReady, let socket else { return }
-        for send in state.takeSendable() { socket.send(ClientFrame(.send(send))) }
-    }
-
-    private func scheduleAcknowledgement() {
-        guard !isAckScheduled else { return }
-        isAckScheduled = true
-        eventLoop.assumeIsolated().scheduleTask(in: configuration.acknowledgeWithin) {
-            self.assumeIsolated { $0.acknowledge() }
-        }
-    }
-
-    private func acknowledge() {
-        guard isAckScheduled else { return }
-        isAckScheduled = false
-        if isReady, let cursor = state.cursor { socket?.send(ClientFrame(.ack(q: cursor.q))) }
     }
 }

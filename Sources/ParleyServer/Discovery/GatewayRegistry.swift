@@ -18,17 +18,13 @@ final class GatewayRegistry: Sendable {
     }
 
     private let redis: RedisClient
-    private let logger: Logger
     private let known = Mutex<[Entry]>([])
 
     private static let index = "gateways"
     /// Seconds that an entry outlives its last renewal.
     private static let lease = 5
 
-    init(redis: RedisClient, logger: Logger) {
-        self.redis = redis
-        self.logger = logger
-    }
+    init(redis: RedisClient) { self.redis = redis }
 
     /// As of about a second ago.
     var entries: [Entry] { known.withLock { $0 } }
@@ -89,7 +85,7 @@ struct Registration: Service {
     func run() async throws {
         let configuration = services.configuration
         await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
+            while !Task.isCancelled, !services.isDraining {
                 do {
                     try await registry.renew(
                         .init(
@@ -110,7 +106,6 @@ struct Registration: Service {
                 try? await Task.sleep(for: .seconds(1))
             }
         }
-        try? await registry.withdraw(configuration.name)
     }
 }
 

@@ -37,18 +37,18 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
             )
             configuration.enablePipelining = false
             configuration.enableResponseHeaderValidation = false
-            try channel.pipeline.syncOperations.addHandler(RequestDeadlineHandler())
-            return Value(
-                channel: channel,
-                kind: try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(
-                    configuration: configuration
-                )
+            let handlers = channel.pipeline.syncOperations
+            let kind = try handlers.configureUpgradableHTTPServerPipeline(configuration: configuration)
+            try handlers.addHandler(
+                FirstRequestHandler(services: services),
+                position: .before(handlers.handler(type: NIOTypedHTTPServerUpgradeHandler<Kind>.self))
             )
+            return Value(channel: channel, kind: kind)
         }
     }
 
     private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
-        RequestDeadlineHandler.remove(from: channel)
+        FirstRequestHandler.remove(from: channel)
         try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
         try channel.pipeline.syncOperations.addHandler(
             HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger)
@@ -72,24 +72,5 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
     struct Value: ServerChildChannelValue {
         let channel: any Channel
         let kind: EventLoopFuture<Kind>
-    }
-}
-
-/// Ends connections whose first request head is not whole in time. Removed when the connection becomes something.
-final class RequestDeadlineHandler: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = ByteBuffer
-
-    private var deadline: Scheduled<Void>?
-
-    func handlerAdded(context: ChannelHandlerContext) {
-        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(10)) { context.close(promise: nil) }
-    }
-
-    func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
-
-    static func remove(from channel: any Channel) {
-        let handlers = channel.pipeline.syncOperations
-        guard let context = try? handlers.context(handlerType: RequestDeadlineHandler.self) else { return }
-        handlers.removeHandler(context: context, promise: nil)
     }
 }

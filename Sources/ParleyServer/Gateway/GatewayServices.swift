@@ -1,4 +1,5 @@
 import Logging
+import NIOHTTP1
 import ParleyWire
 import RedisClient
 import Synchronization
@@ -15,6 +16,7 @@ final class GatewayServices: Sendable {
     let tokens: AccessTokens
     let acknowledger: Acknowledger
     let origins: OriginList
+    let registry: GatewayRegistry
     let logger: Logger
 
     private let sessions = Atomic<Int>(0)
@@ -31,6 +33,7 @@ final class GatewayServices: Sendable {
         tokens: AccessTokens,
         acknowledger: Acknowledger,
         origins: OriginList,
+        registry: GatewayRegistry,
         logger: Logger
     ) {
         self.configuration = configuration
@@ -43,6 +46,7 @@ final class GatewayServices: Sendable {
         self.tokens = tokens
         self.acknowledger = acknowledger
         self.origins = origins
+        self.registry = registry
         self.logger = logger
     }
 
@@ -50,9 +54,29 @@ final class GatewayServices: Sendable {
     func sessionBegan() { sessions.add(1, ordering: .relaxed) }
     func sessionEnded() { sessions.subtract(1, ordering: .relaxed) }
 
+    /// Where a client of this gateway can go instead.
+    var alternative: String? {
+        var generator = SystemRandomNumberGenerator()
+        let others = registry.entries.filter { $0.name != configuration.name }
+        return GatewayChoice.order(others, zone: configuration.zone, using: &generator).first?.url
+    }
+
     /// Set once, at the begin of the drain: no new sessions.
     var isDraining: Bool { draining.load(ordering: .relaxed) }
     func beginDrain() { draining.store(true, ordering: .relaxed) }
+
+    var upgradeCheck: UpgradeCheck {
+        UpgradeCheck(origins: origins, isFull: isDraining || sessionCount >= configuration.capacity)
+    }
+
+    /// - Returns: the headers of the 101 answer besides those of RFC 6455.
+    /// - Throws: `UpgradeCheck.Refusal`.
+    func checkUpgrade(_ head: HTTPRequestHead) throws(UpgradeCheck.Refusal) -> HTTPHeaders {
+        guard head.method == .GET, head.uri.prefix(while: { $0 != "?" }) == UpgradeCheck.path else {
+            throw UpgradeCheck.Refusal(status: 404, code: .notFound, detail: "There is no socket here.")
+        }
+        return try upgradeCheck.check(head.headers)
+    }
 
     /// Redis showed another epoch than the known one: learn it, and tell every session.
     func learnEpoch() {

@@ -178,13 +178,18 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
 
     /// Shown to the other member's devices, at most every three seconds, and nowhere kept.
     private func typing(_ conversation: ConversationID, id: FrameID?) {
-        guard let user = identity?.user, let peer = conversation.peer(of: user), hub.isKnown(conversation) else {
+        guard let user = identity?.user, let peer = conversation.peer(of: user) else {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
         guard lastTyping + .seconds(3) <= .now() else { return }
         lastTyping = .now()
         let notice = UserNotice.typing(conversation: conversation, user: user)
-        hub.connection(of: self).send(.init("PUBLISH", Keys.channel(peer), notice.payload)) { _ in }
+        let connection = hub.connection(of: self)
+        // A stranger who has never written is not told that somebody types.
+        connection.send(.init("EXISTS", Keys.conversation(conversation))) { result in
+            guard case .success(.integer(1)) = result else { return }
+            connection.send(.init("PUBLISH", Keys.channel(peer), notice.payload)) { _ in }
+        }
     }
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
@@ -233,7 +238,8 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
     func drain() {
         guard stage != .closing else { return }
         let wait = TimeAmount.nanoseconds(.random(in: 0...services.configuration.drainWindow.nanoseconds))
-        write(ServerFrame(.goaway(.init(reason: "drain", reconnectMilliseconds: wait.nanoseconds / 1_000_000))))
+        let milliseconds = wait.nanoseconds / 1_000_000
+        write(ServerFrame(.goaway(.init(reconnectMilliseconds: milliseconds, url: services.alternative))))
         eventLoop.assumeIsolated().scheduleTask(in: wait) { self.close(.drain) }
     }
 

@@ -27,6 +27,8 @@ final class SessionHub: @unchecked Sendable {
     private var unacknowledged: Set<Session.ID> = []
 
     private static let slots = 25
+    /// How long acks are gathered: as late may a sender see that a message was delivered.
+    private static let ackPause = TimeAmount.seconds(2)
     /// Sessions whose positions one call checks.
     private static let positionChunk = 200
 
@@ -50,7 +52,7 @@ final class SessionHub: @unchecked Sendable {
         eventLoop.execute {
             self.timers = [
                 self.eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in self.turn() },
-                self.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+                self.eventLoop.scheduleRepeatedTask(initialDelay: Self.ackPause, delay: Self.ackPause) { _ in
                     self.passOnAcks()
                 },
             ]

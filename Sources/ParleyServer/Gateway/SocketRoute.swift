@@ -10,9 +10,8 @@ struct SocketRoute {
         router.get("/v1/ws") { request, _ in
             var headers = HTTPHeaders()
             for field in request.headers { headers.add(name: field.name.rawName, value: field.value) }
-            let isFull = services.isDraining || services.sessionCount >= services.configuration.capacity
             do throws(UpgradeCheck.Refusal) {
-                _ = try UpgradeCheck(origins: services.origins, isFull: isFull).check(headers)
+                _ = try services.upgradeCheck.check(headers)
             } catch {
                 var response = try HTTPProblem(error.code, error.detail).response()
                 response.status = .init(code: error.status)

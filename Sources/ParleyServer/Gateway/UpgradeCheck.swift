@@ -17,11 +17,11 @@ struct UpgradeCheck {
     let origins: OriginList
     let isFull: Bool
 
+    /// Everything that can be wrong is looked at before the wish for an upgrade itself, which `FirstRequestHandler` takes
+    /// out of a request that is refused: the route still finds the reason.
+    ///
     /// - Returns: the headers of the 101 answer besides those of RFC 6455.
     func check(_ headers: HTTPHeaders) throws(Refusal) -> HTTPHeaders {
-        guard headers[canonicalForm: "upgrade"].contains(where: { $0.lowercased() == "websocket" }) else {
-            throw Refusal(status: 400, code: .badFrame, detail: "This is a WebSocket: ask for an upgrade.")
-        }
         guard headers.first(name: "sec-websocket-version") == "13", headers.first(name: "sec-websocket-key") != nil
         else {
             throw Refusal(status: 400, code: .badFrame, detail: "Sec-WebSocket-Version: 13 and a key are needed.")
@@ -31,11 +31,13 @@ struct UpgradeCheck {
         }
         if isFull { throw Refusal(status: 503, code: .overloaded, detail: "This gateway takes no more sessions.") }
         let offered = headers[canonicalForm: "sec-websocket-protocol"]
-        guard !offered.isEmpty else { return [:] }
-        guard offered.contains(where: { $0 == Self.subprotocol }) else {
-            throw Refusal(status: 400, code: .invalid, detail: "The subprotocol is \(Self.subprotocol).")
+        guard offered.isEmpty || offered.contains(where: { $0 == Self.subprotocol }) else {
+            throw Refusal(status: 400, code: .badFrame, detail: "The subprotocol is \(Self.subprotocol).")
         }
-        return ["Sec-WebSocket-Protocol": Self.subprotocol]
+        guard headers[canonicalForm: "upgrade"].contains(where: { $0.lowercased() == "websocket" }) else {
+            throw Refusal(status: 400, code: .badFrame, detail: "This is a WebSocket: ask for an upgrade.")
+        }
+        return offered.isEmpty ? [:] : ["Sec-WebSocket-Protocol": Self.subprotocol]
     }
 }
 

@@ -26,12 +26,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         initialResponseHeaders: HTTPHeaders
     ) -> EventLoopFuture<HTTPHeaders> {
         channel.eventLoop.makeCompletedFuture {
-            guard upgradeRequest.method == .GET, upgradeRequest.uri.prefix(while: { $0 != "?" }) == UpgradeCheck.path
-            else {
-                throw UpgradeCheck.Refusal(status: 404, code: .notFound, detail: "There is no socket here.")
-            }
-            let isFull = services.isDraining || services.sessionCount >= services.configuration.capacity
-            let extra = try UpgradeCheck(origins: services.origins, isFull: isFull).check(upgradeRequest.headers)
+            let extra = try services.checkUpgrade(upgradeRequest)
             var headers = initialResponseHeaders
             headers.add(contentsOf: extra)
             let key = upgradeRequest.headers.first(name: "sec-websocket-key") ?? ""
@@ -43,7 +38,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
 
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
         channel.eventLoop.makeCompletedFuture {
-            RequestDeadlineHandler.remove(from: channel)
+            FirstRequestHandler.remove(from: channel)
             try channel.pipeline.syncOperations.addHandler(Session(hub: hubs[channel.eventLoop], services: services))
             return .socket
         }

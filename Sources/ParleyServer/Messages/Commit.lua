@@ -83,7 +83,7 @@ local function send(KEYS, ARGV)
   if cid_ms > now + DAY then return 'future' end
   local late = cid_ms < now - window
   local field = conv .. ' ' .. sender .. ' ' .. cid
-  local memo = late and redis.call('GET', KEYS[5]) or (not late) and redis.call('HGET', KEYS[4], field)
+  local memo = late and redis.call('GET', KEYS[5]) or redis.call('HGET', KEYS[4], field)
   if memo then
     local known, result = string.match(memo, '^(%x+) (.*)$')
     return known == hash and 'dup ' .. result or 'conflict'
@@ -101,19 +101,18 @@ local function send(KEYS, ARGV)
   -- From here on only writes. Sending reads up to itself.
   local seq = string.format('%.0f', tonumber(c[3] or 0) + 1)
   local entry = '{"seq":' .. seq .. ',' .. ARGV[12]
-  redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
   local own_entry = entry .. ',"cid":"' .. cid .. '"}'
   local ms, sequence = append(KEYS[3], now, own_entry)
+  redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
   local mid = message_id(ms, tonumber(ARGV[3]), sequence)
   local result = mid .. ' ' .. seq .. ' ' .. string.format('%.0f', ms)
-  if late then
-    redis.call('SET', KEYS[5], hash .. ' ' .. result, 'PX', 2 * window)
-  else
-    redis.call('HSET', KEYS[4], field, hash .. ' ' .. result)
-    -- Held until no clock can bring the cid back within a window; staggered by lane.
-    local expiry = math.max(now, cid_ms) + 2 * window + tonumber(ARGV[3]) * 200
-    redis.call('PEXPIREAT', KEYS[4], string.format('%.0f', expiry), 'NX')
-  end
+  -- A late cid has a key of its own, since its bucket may be about to expire, and stands in the bucket too: after a
+  -- step back of the clock it is not late any more.
+  if late then redis.call('SET', KEYS[5], hash .. ' ' .. result, 'PX', 2 * window) end
+  redis.call('HSET', KEYS[4], field, hash .. ' ' .. result)
+  -- Held until no clock can bring the cid back within a window; staggered by lane.
+  local expiry = math.max(now, cid_ms) + 2 * window + tonumber(ARGV[3]) * 200
+  redis.call('PEXPIREAT', KEYS[4], string.format('%.0f', expiry), 'NX')
 
   local pending = {}
   local function hold(user)

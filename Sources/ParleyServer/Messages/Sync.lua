@@ -51,15 +51,15 @@ redis.register_function{
 }
 
 -- ack: a device has handled everything up to q; its queue is trimmed to the slowest device heard of in 30 days.
--- KEYS epoch, queue, user. ARGV epoch, device, q. Answers how many entries went.
+-- KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device). Answers how many
+-- entries went.
 redis.register_function{
   function_name = 'ack_@VERSION@',
   flags = {'allow-oom'},
   callback = function(KEYS, ARGV)
     local epoch = redis.call('HGET', KEYS[1], 'id')
     if epoch ~= ARGV[1] then return 0 end
-    local now, head = now_ms(), tonumber((extent(KEYS[2])))
-    local q = math.min(tonumber(ARGV[3]), head)
+    local now, q = now_ms(), tonumber(ARGV[3])
     local fields, slowest = redis.call('HGETALL', KEYS[3]), q
     for i = 1, #fields, 2 do
       local device = string.match(fields[i], '^device:(.*)$')

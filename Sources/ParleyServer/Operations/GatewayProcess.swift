@@ -31,7 +31,7 @@ public struct GatewayProcess {
         let services = makeServices(configuration, commit, keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
-        let registry = GatewayRegistry(redis: stores.redis, logger: logger)
+        let registry = services.registry
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
             store: AccountStore(pool: stores.postgres),
@@ -58,11 +58,7 @@ public struct GatewayProcess {
             "gateway starts",
             metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"]
         )
-        do {
-            try await application.runService()
-        } catch let error as IOError where error.errnoCode == EADDRINUSE {
-            throw Settings.Problem(description: "Port \(port) is taken. Set PARLEY_PORT.")
-        }
+        try await Settings.explainingTakenPort(port, "PARLEY_PORT") { try await application.runService() }
         for hub in hubs.all { await hub.close() }
         await stores.close()
         try await hasher.shutdown()
@@ -91,6 +87,7 @@ public struct GatewayProcess {
             tokens: AccessTokens(keys: keys),
             acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
             origins: OriginList(configuration.allowedOrigins),
+            registry: GatewayRegistry(redis: stores.redis),
             logger: logger
         )
     }
@@ -127,7 +124,8 @@ public struct GatewayProcess {
     }
 }
 
-/// Stops new sessions as soon as the shutdown begins; the sessions themselves hear of it through their channels.
+/// Holds the process while sessions move to other gateways: each heard through its channel that the server closes, told
+/// its client, and ends within the drain window.
 private struct Drain: Service {
     let services: GatewayServices
 
@@ -135,5 +133,8 @@ private struct Drain: Service {
         try? await gracefulShutdown()
         services.logger.notice("draining", metadata: ["sessions": "\(services.sessionCount)"])
         services.beginDrain()
+        try? await services.registry.withdraw(services.configuration.name)
+        let limit = ContinuousClock.now + .nanoseconds(services.configuration.drainWindow.nanoseconds) + .seconds(5)
+        while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
     }
 }

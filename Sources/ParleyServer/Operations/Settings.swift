@@ -1,11 +1,17 @@
 public import Logging
 import NIOCore
+import NIOPosix
 import RedisClient
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
 #else
     import Foundation
+#endif
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
 #endif
 
 /// Everything a process can be told from outside. This is the only place that reads it: command-line options first,
@@ -58,10 +64,8 @@ public struct Settings: Sendable {
 
     public func logLevel() throws(Problem) -> Logger.Level { try choice("PARLEY_LOG_LEVEL", default: .info) }
 
-    /// Event loops of a gateway.
-    func threads() throws(Problem) -> Int {
-        try integer("PARLEY_THREADS", default: max(1, min(System.coreCount, 4)), in: 1...256)
-    }
+    /// Event loops of a gateway. One serves many thousand sessions; more processes scale further than more threads.
+    func threads() throws(Problem) -> Int { try integer("PARLEY_THREADS", default: 1, in: 1...256) }
 
     func postgresConnections() throws(Problem) -> Int {
         try integer("PARLEY_POSTGRES_CONNECTIONS", default: 8, in: 1...200)
@@ -112,6 +116,15 @@ public struct Settings: Sendable {
     }
 
     func partitionPeriod() throws(Problem) -> PartitionKeeper.Period { try choice("PARLEY_PARTITION", default: .month) }
+
+    /// Runs a server, and says it for a person when its port is taken.
+    static func explainingTakenPort(_ port: Int, _ variable: String, _ body: () async throws -> Void) async throws {
+        do {
+            try await body()
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw Problem(description: "Port \(port) is taken. Set \(variable).")
+        }
+    }
 
     // MARK: Reading
 

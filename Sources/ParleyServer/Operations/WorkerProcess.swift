@@ -41,7 +41,8 @@ public struct WorkerProcess {
             logger: logger
         )
         var services: [any Service] = [archiver, partitions]
-        if let port = try settings.healthPort() {
+        let healthPort = try settings.healthPort()
+        if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
             HealthRoutes { await stores.missing() }.add(to: router)
@@ -55,9 +56,10 @@ public struct WorkerProcess {
             )
         }
         logger.notice("worker starts", metadata: ["name": "\(name)"])
-        try await ServiceGroup(
+        let work = ServiceGroup(
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-        ).run()
+        )
+        try await Settings.explainingTakenPort(healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
         await stores.close()
         try await group.shutdownGracefully()
     }

@@ -59,9 +59,18 @@ struct HistoryCheck {
     ) async throws(ClientError) -> [(mid: UInt64, seq: Int64, tag: MessageTag?)] {
         let conversation = ConversationID.direct(seat.user, partner.user)
         var history: [(mid: UInt64, seq: Int64, tag: MessageTag?)] = []
+        var token = seat.token
         while true {
-            let last = history.last?.seq ?? 0
-            let page = try await api.history(of: conversation, at: .afterSeq(last), token: seat.token)
+            let position = HistoryPosition.afterSeq(history.last?.seq ?? 0)
+            let page: HistoryPage
+            do throws(ClientError) {
+                page = try await api.history(of: conversation, at: position, token: token)
+            } catch {
+                // A long run outlives the access token.
+                guard error.code == .refused(.unauthorized), token == seat.token else { throw error }
+                token = try await api.refresh(seat.refreshToken).accessToken
+                continue
+            }
             for entry in page.messages {
                 var body = entry.body ?? ""
                 history.append((entry.mid.rawValue, entry.seq, body.withUTF8 { MessageTag(body: .init($0)) }))

@@ -5,7 +5,8 @@ import NIOPosix
 struct SelfTest: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Chats with a gateway inside this process: how fast the generator can go, and that it counts right.",
-        discussion: "The gateway keeps everything in memory, on an event loop of its own."
+        discussion:
+            "The gateway keeps everything in memory, on an event loop of its own; its CPU counts as the generator's."
     )
 
     @Option(help: "Messages a second.")

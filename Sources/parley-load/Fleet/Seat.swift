@@ -17,6 +17,7 @@ struct Target: Sendable {
 struct Seat: Sendable {
     let user: UserID
     let token: String
+    let refreshToken: String
     let device: DeviceID
     let gateway: Target
     /// Nil leaves it to the system.

@@ -37,6 +37,8 @@ struct Latencies: Sendable {
     /// In microseconds.
     var histogram = Histogram<UInt64>(highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: .three)
 
+    var count: Int { Int(histogram.totalCount) }
+
     mutating func record(_ nanoseconds: Int64) {
         _ = histogram.record(UInt64(max(0, min(nanoseconds / 1000, 600_000_000))))
     }

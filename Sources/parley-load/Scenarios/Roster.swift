@@ -66,6 +66,7 @@ struct Roster {
         return Seat(
             user: account.user,
             token: account.accessToken,
+            refreshToken: account.refreshToken,
             device: device,
             gateway: gateway,
             localAddress: Seat.localAddress(seat: index, of: count, to: gateway)
