@@ -41,10 +41,11 @@ class Window:
             self.driver.quit()
             raise
 
-    def wait(self, condition, what):
+    def wait(self, condition, what, seconds=WAIT):
         """Polls until `condition()` is true; a node that was replaced meanwhile is looked up again."""
         try:
-            return WebDriverWait(self.driver, WAIT, 0.1, [StaleElementReferenceException]).until(lambda _: condition())
+            poll = WebDriverWait(self.driver, seconds, 0.1, [StaleElementReferenceException])
+            return poll.until(lambda _: condition())
         except TimeoutException:
             shown = self.one("body").text[-2000:]
         pytest.fail(f"{self.username} waited for {what}; the page says {shown!r}, the console {self.severe()}")
@@ -59,8 +60,8 @@ class Window:
         self.wait(lambda: [each for each in self.all(selector) if each.is_displayed()], f"{selector} to be there")
         self.one(selector).click()
 
-    def online(self):
-        self.wait(lambda: self.one("#gateway").get_attribute("data-state") == "online", "to be online")
+    def online(self, seconds=WAIT):
+        self.wait(lambda: self.one("#gateway").get_attribute("data-state") == "online", "to be online", seconds)
 
     def sign_up(self, username, name):
         self.username = username
@@ -363,6 +364,8 @@ def test_messages_wait_while_no_gateway_is_there(outage, windows):
     ada.write("kept 2")
     ada.wait(lambda: ada.state("kept 2") == "sending", "the message to wait")
     outage.end()
+    for window in windows:
+        window.online(2 * WAIT)  # the backoff may have grown to half a minute
     for text in ("kept 1", "kept 2"):
         ada.reached(text, "sent", "delivered", "read")
     bob.sees("kept 1", "kept 2")
