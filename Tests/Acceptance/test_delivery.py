@@ -497,6 +497,32 @@ def test_poisoned_entries(fleet):
     poll(lambda: fleet.redis("xlen", lane) == "0")
 
 
+def test_sends_are_refused_when_too_much_waits_for_the_archive(make_stack, monkeypatch):
+    monkeypatch.setenv("PARLEY_BACKLOG", "30")
+    stack = make_stack()
+    stack("up", "--gateways", 1, "--workers", 1)
+    url = stack.gateways[0]
+    alice, bob = Account(url, "alice"), Account(url, "bob")
+    with Socket(url, alice) as a:
+        a.message("before", to=bob.id)
+        stack("pause", "worker-1")
+
+        def attempt():
+            cid = uuid7()
+            a.send(op="send", cid=cid, to=bob.id, body="more")
+            answer = a.wait(cid=cid)
+            while answer["op"] == "event":
+                answer = a.wait(cid=cid)
+            return answer
+
+        try:
+            refusal = poll(lambda: next((x for x in (attempt() for _ in range(20)) if x["op"] == "error"), None))
+            assert refusal["code"] == "overloaded" and refusal["retry_ms"] > 0
+        finally:
+            stack("resume", "worker-1")
+        poll(lambda: attempt()["op"] == "sent", 60)
+
+
 def test_acknowledged_when_archived(make_stack, monkeypatch):
     """The strictest level: an answer waits for the archive, that of a repeat too."""
     monkeypatch.setenv("PARLEY_ACK", "archived")

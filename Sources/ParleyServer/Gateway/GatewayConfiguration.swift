@@ -23,6 +23,8 @@ public struct GatewayConfiguration: Sendable {
     public var outputLowWater = 64 * 1024
     /// Sends that a socket may have unanswered.
     public var maximumUnansweredSends = 32
+    /// Committed messages that may wait for the archive; beyond, sends are refused.
+    public var backlogLimit = 2_000_000
     /// How long sessions are spread over when the gateway drains.
     public var drainWindow = TimeAmount.seconds(5)
 

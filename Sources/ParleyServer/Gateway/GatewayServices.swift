@@ -21,6 +21,7 @@ final class GatewayServices: Sendable {
 
     private let sessions = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)
+    private let backlogged = Atomic<Bool>(false)
 
     init(
         configuration: GatewayConfiguration,
@@ -64,6 +65,10 @@ final class GatewayServices: Sendable {
     /// Set once, at the begin of the drain: no new sessions.
     var isDraining: Bool { draining.load(ordering: .relaxed) }
     func beginDrain() { draining.store(true, ordering: .relaxed) }
+
+    /// Too much waits for the archive: no sends for now.
+    var isBacklogged: Bool { backlogged.load(ordering: .relaxed) }
+    func setBacklogged(_ value: Bool) { backlogged.store(value, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
         UpgradeCheck(origins: origins, isFull: isDraining || sessionCount >= configuration.capacity)

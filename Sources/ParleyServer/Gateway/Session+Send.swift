@@ -23,6 +23,10 @@ extension Session {
                 retryMilliseconds: 100
             )
         }
+        if services.isBacklogged {
+            let error = FrameError(.overloaded, "too much waits for the archive", id: id, cid: cid)
+            return refuse(error, retryMilliseconds: 5000)
+        }
         let conversation: ConversationID
         switch send.target {
         case .user(user): return refuse(FrameError(.invalid, "to: that is yourself", id: id, cid: cid))

@@ -50,7 +50,10 @@ public struct GatewayProcess {
                 serverName: "parley",
                 backlog: 4096
             ),
-            services: [Registration(registry: registry, services: services), Drain(services: services)],
+            services: [
+                Registration(registry: registry, services: services), BacklogGuard(services: services),
+                Drain(services: services),
+            ],
             eventLoopGroupProvider: .shared(group),
             logger: logger
         )

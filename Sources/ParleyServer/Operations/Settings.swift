@@ -104,6 +104,7 @@ public struct Settings: Sendable {
         gateway.allowedOrigins = Set((values["PARLEY_ALLOWED_ORIGINS"] ?? "").split(separator: ",").map(String.init))
         gateway.heartbeat = .milliseconds(Int64(try integer("PARLEY_HEARTBEAT_MS", default: 25_000, in: 500...600_000)))
         gateway.drainWindow = .milliseconds(Int64(try integer("PARLEY_DRAIN_MS", default: 5000, in: 0...600_000)))
+        gateway.backlogLimit = try integer("PARLEY_BACKLOG", default: gateway.backlogLimit, in: 1...Int.max)
         gateway.acknowledgement = try choice("PARLEY_ACK", default: .committed)
         return gateway
     }
