@@ -1,3 +1,4 @@
+import Logging
 import ParleyCore
 import RedisClient
 import ServiceLifecycle
