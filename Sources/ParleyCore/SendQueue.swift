@@ -1,10 +1,10 @@
 /// One session's unanswered sends, in order.
 ///
-/// Sends are pipelined: the next goes out before the last is answered. A send that needs something first (its
-/// conversation has to be made known, its cid looked up in history) holds back the later ones until it has its final
-/// answer, for it may want something more; so messages commit in the order in which the client sent them. A later one
-/// that is in flight already is not held: submit with `needsPreparation` what Redis might refuse for a reason that the
-/// next send does not share.
+/// Sends are pipelined: the next goes out before the last is answered. One that Redis may refuse because it wants
+/// something first (its conversation made known, its cid looked up in history) goes *alone*: after the answers of the
+/// earlier ones, and with the later ones held until its own final answer. So messages commit in the order in which the
+/// client sent them. A send that is refused without having been alone is prepared and goes alone from then on; later
+/// ones that were in flight by then cannot be called back.
 public struct SendQueue<Send> {
     public typealias Ticket = UInt64
 
@@ -21,7 +21,7 @@ public struct SendQueue<Send> {
         let ticket: Ticket
         var send: Send
         var stage: Stage
-        /// Later ones wait for its answer.
+        /// Nothing else is in flight with it.
         var isAlone: Bool
     }
 
@@ -32,16 +32,10 @@ public struct SendQueue<Send> {
 
     public var count: Int { items.count }
 
-    public mutating func submit(_ send: Send, needsPreparation: Bool) -> [Action] {
+    /// - Parameter isAlone: Redis might refuse it for a reason that the next send does not share.
+    public mutating func submit(_ send: Send, isAlone: Bool) -> [Action] {
         nextTicket += 1
-        items.append(
-            Item(
-                ticket: nextTicket,
-                send: send,
-                stage: needsPreparation ? .unprepared : .ready,
-                isAlone: needsPreparation
-            )
-        )
+        items.append(Item(ticket: nextTicket, send: send, stage: .ready, isAlone: isAlone))
         return advance()
     }
 
@@ -81,6 +75,7 @@ public struct SendQueue<Send> {
             switch items[index].stage {
             case .inFlight: break
             case .ready:
+                guard !items[index].isAlone || index == items.startIndex else { return actions }
                 items[index].stage = .inFlight
                 actions.append(.issue(items[index].send, items[index].ticket))
             case .unprepared:

@@ -14,27 +14,29 @@ import Testing
 
     @Test func `sends are pipelined`() {
         var queue = SendQueue<Int>()
-        #expect(text(queue.submit(10, needsPreparation: false)) == ["i1"])
-        #expect(text(queue.submit(20, needsPreparation: false)) == ["i2"])
+        #expect(text(queue.submit(10, isAlone: false)) == ["i1"])
+        #expect(text(queue.submit(20, isAlone: false)) == ["i2"])
         #expect(queue.count == 2)
         #expect(text(queue.finished(2)).isEmpty)
         #expect(text(queue.finished(1)).isEmpty)
         #expect(queue.count == 0)
     }
 
-    @Test func `a send that needs something waits for the earlier ones and holds the later ones`() {
+    @Test func `a send that may be refused goes alone`() {
         var queue = SendQueue<Int>()
-        _ = queue.submit(10, needsPreparation: false)
-        #expect(text(queue.submit(20, needsPreparation: true)).isEmpty)
-        #expect(text(queue.submit(30, needsPreparation: false)).isEmpty)
-        #expect(text(queue.finished(1)) == ["p2"])
-        #expect(text(queue.prepared(2, 21)) == ["i2"], "it may bounce again")
+        _ = queue.submit(10, isAlone: false)
+        #expect(text(queue.submit(20, isAlone: true)).isEmpty)
+        #expect(text(queue.submit(30, isAlone: false)).isEmpty)
+        #expect(text(queue.finished(1)) == ["i2"])
+        #expect(text(queue.bounced(2, 21)) == ["p2"])
+        #expect(text(queue.prepared(2, 22)) == ["i2"], "it may bounce again")
         #expect(text(queue.finished(2)) == ["i3"])
     }
 
     @Test func `what preparation completed is what is issued`() {
         var queue = SendQueue<Int>()
-        _ = queue.submit(10, needsPreparation: true)
+        _ = queue.submit(10, isAlone: true)
+        _ = queue.bounced(1, 10)
         guard case .issue(let send, 1)? = queue.prepared(1, 11).first else {
             Issue.record("not issued")
             return
@@ -44,10 +46,10 @@ import Testing
 
     @Test func `a bounced send is prepared again and keeps its place`() {
         var queue = SendQueue<Int>()
-        _ = queue.submit(10, needsPreparation: false)
-        _ = queue.submit(20, needsPreparation: false)
+        _ = queue.submit(10, isAlone: false)
+        _ = queue.submit(20, isAlone: false)
         #expect(text(queue.bounced(1, 10)).isEmpty, "the second might commit before the first is there again")
-        #expect(text(queue.submit(30, needsPreparation: false)).isEmpty)
+        #expect(text(queue.submit(30, isAlone: false)).isEmpty)
         #expect(text(queue.bounced(2, 21)) == ["p1"])
         #expect(text(queue.prepared(1, 10)) == ["i1"])
         #expect(text(queue.finished(1)) == ["p2"])
@@ -57,7 +59,7 @@ import Testing
 
     @Test func `a bounced send is prepared with what Redis wants`() {
         var queue = SendQueue<Int>()
-        _ = queue.submit(10, needsPreparation: false)
+        _ = queue.submit(10, isAlone: false)
         guard case .prepare(let send, 1)? = queue.bounced(1, 11).first else {
             Issue.record("not prepared")
             return
@@ -67,14 +69,15 @@ import Testing
 
     @Test func `a send that fails while it is prepared frees the later ones`() {
         var queue = SendQueue<Int>()
-        _ = queue.submit(10, needsPreparation: true)
-        _ = queue.submit(20, needsPreparation: false)
+        _ = queue.submit(10, isAlone: true)
+        _ = queue.submit(20, isAlone: false)
+        #expect(text(queue.bounced(1, 10)) == ["p1"])
         #expect(text(queue.finished(1)) == ["i2"])
     }
 
     @Test func `answers for a ticket that is gone are nothing`() {
         var queue = SendQueue<Int>()
-        _ = queue.submit(10, needsPreparation: false)
+        _ = queue.submit(10, isAlone: false)
         _ = queue.finished(1)
         #expect(text(queue.finished(1)).isEmpty)
         #expect(text(queue.bounced(1, 10)).isEmpty)
@@ -109,7 +112,7 @@ import Testing
         mutating func step() {
             switch Int.random(in: 0..<4, using: &random) {
             case 0 where submitted < Self.total:
-                run(queue.submit(submitted, needsPreparation: Int.random(in: 0..<5, using: &random) == 0))
+                run(queue.submit(submitted, isAlone: Int.random(in: 0..<5, using: &random) == 0))
                 submitted += 1
             case 1 where !pipe.isEmpty:
                 let (send, ticket) = pipe.removeFirst()

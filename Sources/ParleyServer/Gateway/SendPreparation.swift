@@ -26,6 +26,7 @@ struct SendPreparation {
             }
             request.lookUpFrom = nil
             request.lookedUpAt = now
+            return .ready(request)
         }
         do {
             request.membershipVersion = try await services.conversations.prepare(

@@ -37,13 +37,13 @@ extension Session {
             return refuse(FrameError(.notFound, "no such conversation", id: id, cid: cid))
         }
         let request = SendRequest(conversation: conversation, sender: user, cid: send.cid, content: send.content)
-        // One that will need a look-up holds the later ones back from the start.
+        // Redis may ask for a look-up of the one, and for the conversation of the other.
         let age = WallClock.milliseconds() - send.cid.milliseconds
         let isLate = age > services.commit.dedupWindow - 30_000
         run(
             sends.submit(
                 PendingSend(request: request, id: id),
-                needsPreparation: isLate || !hub.isKnown(conversation)
+                isAlone: isLate || !hub.isKnown(conversation)
             )
         )
     }
@@ -76,6 +76,7 @@ extension Session {
             switch SendAnswer(reply) {
             case .done(let result, let pending):
                 services.epochs.acknowledged(result.mid)
+                hub.markKnown(send.request.conversation, version: send.request.membershipVersion)
                 confirm(result, send, ticket)
                 if !pending.isEmpty { services.deliverLater(send.request.conversation, pending) }
             case .conflict: refuse(send, ticket, .conflict, "this cid was sent before with other content")
@@ -111,7 +112,6 @@ extension Session {
         promise.futureResult.assumeIsolated().whenComplete { result in
             switch result {
             case .success(.ready(let request)):
-                self.hub.markKnown(request.conversation, version: request.membershipVersion)
                 self.run(self.sends.prepared(ticket, PendingSend(request: request, id: send.id)))
             case .success(.repeated(let result)): self.confirm(result, send, ticket)
             case .success(.refused(let code, let why)): self.refuse(send, ticket, code, why)
