@@ -15,7 +15,7 @@ public struct RedisConfiguration: Sendable {
 
     /// Pipelined connections of each event loop. Redis reads at most 16 KiB of a connection at a time and makes one
     /// fsync for all that it read, so several connections make larger groups.
-    public var connectionsPerLoop = 4
+    public var connectionsPerLoop = 2
     /// How long a command may take, waiting for a connection included.
     public var commandTimeout = TimeAmount.seconds(5)
     public var connectTimeout = TimeAmount.seconds(3)

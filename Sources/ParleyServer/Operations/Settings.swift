@@ -71,6 +71,9 @@ public struct Settings: Sendable {
         try integer("PARLEY_POSTGRES_CONNECTIONS", default: 8, in: 1...200)
     }
 
+    /// Pipelined Redis connections of each event loop.
+    func redisConnections() throws(Problem) -> Int { try integer("PARLEY_REDIS_CONNECTIONS", default: 2, in: 1...64) }
+
     func tokenKeys() throws(Problem) -> TokenKeys {
         guard let path = values["PARLEY_TOKEN_KEY_FILE"] else {
             throw Problem(

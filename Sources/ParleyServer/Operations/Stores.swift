@@ -31,6 +31,7 @@ struct Stores: Sendable {
         do {
             var configuration = try RedisConfiguration(url: settings.redisURL)
             configuration.clientName = name
+            configuration.connectionsPerLoop = try settings.redisConnections()
             redis = try RedisClient(
                 configuration: configuration,
                 eventLoops: eventLoops,
@@ -38,7 +39,7 @@ struct Stores: Sendable {
                 prepare: { try await epochs.prepare($0) }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
-        } catch {
+        } catch let error as RedisError {
             throw Settings.Problem(description: "Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
         let commitLog = CommitLog(redis: redis)
