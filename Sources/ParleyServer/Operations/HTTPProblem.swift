@@ -57,7 +57,7 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
             headers[.wwwAuthenticate] = "Bearer"
         }
         let encoder = JSONEncoder()
-        encoder.outputFormatting = .sortedKeys
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let data = try encoder.encode(body)
         return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
     }
