@@ -2,8 +2,8 @@ public import ParleyWire
 
 /// What a session has acknowledged and not yet passed on, and which messages that delivers.
 ///
-/// Acks come one for each event at worst; they are passed on together. Of the events written to the socket only the
-/// last of each direct conversation is remembered, for the delivered receipt that its ack stands for.
+/// Acks come one for each event at worst; they are passed on together. Of the messages written to the socket a bounded
+/// number is remembered, for the delivered receipts that their acks stand for.
 public struct AckState: Sendable {
     private struct Delivery {
         var q: Int64
@@ -24,7 +24,13 @@ public struct AckState: Sendable {
 
     /// Somebody else's message was written to the socket.
     public mutating func wrote(q: Int64, conversation: ConversationID, seq: Int64) {
-        guard count < Self.limit else { return }
+        guard count < Self.limit else {
+            // The receipt of the last one kept comes late, then, but says as much.
+            if let last = written[conversation]?.indices.last {
+                written[conversation]?[last] = Delivery(q: q, seq: seq)
+            }
+            return
+        }
         count += 1
         written[conversation, default: []].append(Delivery(q: q, seq: seq))
     }

@@ -88,7 +88,7 @@ import Testing
         var acks = AckState(cursor: 0)
         for q in 1...1000 as ClosedRange<Int64> { acks.wrote(q: q, conversation: one, seq: q) }
         acks.acknowledge(1000, written: 1000)
-        #expect(acks.take()?.delivered.map(\.1) == [256])
+        #expect(acks.take()?.delivered.map(\.1) == [1000], "late, but as much")
         acks.wrote(q: 1001, conversation: one, seq: 1001)
         acks.acknowledge(1001, written: 1001)
         #expect(acks.take()?.delivered.map(\.1) == [1001])

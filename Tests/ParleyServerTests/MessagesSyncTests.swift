@@ -124,6 +124,31 @@ import Testing
         }
     }
 
+    @Test func `the device not heard of for longest makes room`() async throws {
+        try await MessagesStack.with { stack in
+            let user = Talk().bob
+            for number in 0..<40 {
+                _ = try await attach(stack, user, device: "d\(number)")
+                _ = try await stack.run("HSET", Keys.user(user), "device:d\(number)", "e1 0 \(1000 + number)")
+            }
+            #expect(try await stack.run("HLEN", Keys.user(user)) == .integer(32))
+            #expect(try await place(stack, user, "d7") == nil)
+            #expect(try await place(stack, user, "d8") == "e1 0")
+            _ = try await attach(stack, user, device: "d8")
+            #expect(try await place(stack, user, "d9") == "e1 0", "a known device takes nobody's place")
+        }
+    }
+
+    @Test func `a page ends where it has enough bytes`() {
+        let event = ByteBuffer(repeating: UInt8(ascii: "x"), count: 100_000)
+        func reply(_ count: Int) -> RESPValue {
+            .array((1...count).map { .array([.bulk(ByteBuffer(string: "0-\($0)")), .array([.null, .bulk(event)])]) })
+        }
+        #expect(QueuePage(reply(10))?.entries.map(\.q) == [1, 2, 3])
+        #expect(QueuePage(reply(10))?.wasFull == true)
+        #expect(QueuePage(reply(3))?.wasFull == false)
+    }
+
     @Test func `a queue is trimmed to its slowest device`() async throws {
         try await MessagesStack.with { stack in
             let talk = try await talk(stack)

@@ -25,6 +25,8 @@ struct ArchiveBatch: Sendable {
     private(set) var steps: [Lane: Step] = [:]
     private(set) var messages: [StoredMessage] = []
     private(set) var deadLetters: [DeadLetter] = []
+    /// Of the entries as they were read.
+    private(set) var bytes = 0
 
     var isEmpty: Bool { steps.isEmpty && deadLetters.isEmpty }
 
@@ -33,6 +35,7 @@ struct ArchiveBatch: Sendable {
     mutating func add(_ entries: [CommitLog.RawEntry], of lease: LaneLeases.Lease) -> [String] {
         var unpassable: [String] = []
         for raw in entries {
+            bytes += raw.entry.readableBytes
             if let mid = MessageID(streamID: raw.streamID, lane: lease.lane) {
                 steps[lease.lane, default: Step(lane: lease.lane, token: lease.token, from: lease.position, to: 0)].to =
                     Int64(mid.rawValue)

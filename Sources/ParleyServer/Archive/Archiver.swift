@@ -19,8 +19,11 @@ struct Archiver: Service {
     var interval = Duration.milliseconds(100)
     let logger: Logger
 
-    /// Entries of a lane that a round takes at most.
-    private static let laneLimit = 200
+    /// Entries of a lane that a round takes at most, and lanes of one read: 100 MB of the largest messages.
+    private static let laneLimit = 100
+    private static let lanesAtOnce = 16
+    /// Bytes of entries after which a transaction is written.
+    private static let batchBytes = 4 << 20
 
     func run() async throws {
         await cancelWhenGracefulShutdown { await loop() }
@@ -73,41 +76,54 @@ struct Archiver: Service {
         return held
     }
 
+    /// Lanes are read a few at a time and written together, unless their messages are large.
     /// - Returns: whether a lane had more than was taken.
     private func round(_ held: inout [Lane: LaneLeases.Lease], _ untrimmed: inout [Lane: Int64]) async throws -> Bool {
-        guard !held.isEmpty else { return false }
         let leases = Array(held.values)
-        let reply = try await redis.send(
-            RedisCommand(
-                ["XREAD", "COUNT", String(Self.laneLimit), "STREAMS"] + leases.map { Keys.lane($0.lane) }
-                    + leases.map {
-                        $0.position == 0 ? "0-0" : MessageID(rawValue: UInt64($0.position))?.streamID ?? "0-0"
-                    }
-            )
-        )
-        let byKey = Dictionary(uniqueKeysWithValues: leases.map { (Keys.lane($0.lane), $0) })
         var batch = ArchiveBatch()
         var unpassable: [(Lane, [String])] = []
         var isBusy = false
-        for stream in reply.array ?? [] {
-            guard let parts = stream.array, parts.count == 2, let key = parts[0].string, let lease = byKey[key] else {
+        for start in stride(from: 0, to: leases.count, by: Self.lanesAtOnce) {
+            let some = leases[start..<min(start + Self.lanesAtOnce, leases.count)]
+            for (lease, entries) in try await read(some) {
+                isBusy = isBusy || entries.count == Self.laneLimit
+                unpassable.append((lease.lane, batch.add(entries, of: lease)))
+            }
+            guard batch.bytes > Self.batchBytes || start + Self.lanesAtOnce >= leases.count, !batch.isEmpty else {
                 continue
             }
-            let entries = CommitLog.entries(parts[1])
-            isBusy = isBusy || entries.count == Self.laneLimit
-            unpassable.append((lease.lane, batch.add(entries, of: lease)))
-        }
-        guard !batch.isEmpty else { return false }
-        let refused = try await batch.write(to: postgres)
-        if refused > 0 { logger.error("entries moved to dead_letters", metadata: ["count": "\(refused)"]) }
-        for step in batch.steps.values {
-            held[step.lane]?.position = step.to
-            untrimmed[step.lane] = step.to
+            let refused = try await batch.write(to: postgres)
+            if refused > 0 { logger.error("entries moved to dead_letters", metadata: ["count": "\(refused)"]) }
+            for step in batch.steps.values {
+                held[step.lane]?.position = step.to
+                untrimmed[step.lane] = step.to
+            }
+            batch = ArchiveBatch()
         }
         for (lane, ids) in unpassable where !ids.isEmpty {
             _ = try await redis.send(RedisCommand(["XDEL", Keys.lane(lane)] + ids))
         }
         return isBusy
+    }
+
+    private func read(
+        _ leases: ArraySlice<LaneLeases.Lease>
+    ) async throws -> [(LaneLeases.Lease, [CommitLog.RawEntry])] {
+        let positions = leases.map { lease in
+            lease.position == 0 ? "0-0" : MessageID(rawValue: UInt64(lease.position))?.streamID ?? "0-0"
+        }
+        let reply = try await redis.send(
+            RedisCommand(
+                ["XREAD", "COUNT", String(Self.laneLimit), "STREAMS"] + leases.map { Keys.lane($0.lane) } + positions
+            )
+        )
+        let byKey = Dictionary(uniqueKeysWithValues: leases.map { (Keys.lane($0.lane), $0) })
+        return (reply.array ?? []).compactMap { stream in
+            guard let parts = stream.array, parts.count == 2, let key = parts[0].string, let lease = byKey[key] else {
+                return nil
+            }
+            return (lease, CommitLog.entries(parts[1]))
+        }
     }
 
     private func trim(_ untrimmed: inout [Lane: Int64]) async throws {

@@ -23,6 +23,7 @@ struct BacklogGuard: Service {
                     }
                     services.setBacklogged(isOver)
                 }
+                _ = try? await services.epochs.refreshArchived()
                 try? await Task.sleep(for: Self.pause)
             }
         }

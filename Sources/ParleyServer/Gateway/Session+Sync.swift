@@ -197,9 +197,10 @@ extension Session {
 
     /// Everything after the client's cursor once more.
     func rewind(to target: ClientFrame.Cursor, id: FrameID?) {
-        guard let user = identity?.user else { return }
+        guard let user = identity?.user, beginCall(id: id) else { return }
         let command = RedisFunctions.call("extent", keys: [Keys.epoch, Keys.queue(user)], [], readOnly: true)
         hub.connection(of: self).send(command, repeatable: true) { result in
+            self.endCall()
             guard self.stage == .attached else { return }
             guard case .success(let reply) = result, let parts = reply.array, parts.count == 3,
                 let head = parts[1].integer, let first = parts[2].integer
@@ -244,10 +245,16 @@ extension Session {
         guard let user = identity?.user, conversation.peer(of: user) != nil else {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
-        sendReceipt(conversation, "read", seq)
+        guard beginCall(id: id) else { return }
+        sendReceipt(conversation, "read", seq) { self.endCall() }
     }
 
-    private func sendReceipt(_ conversation: ConversationID, _ kind: String, _ seq: Int64) {
+    private func sendReceipt(
+        _ conversation: ConversationID,
+        _ kind: String,
+        _ seq: Int64,
+        done: @escaping () -> Void = {}
+    ) {
         guard let user = identity?.user, let peer = conversation.peer(of: user) else { return }
         let command = RedisFunctions.call(
             "receipt",
@@ -257,7 +264,7 @@ extension Session {
                 String(services.commit.queueCap),
             ]
         )
-        hub.connection(of: self).send(command, repeatable: true) { _ in }
+        hub.connection(of: self).send(command, repeatable: true) { _ in done() }
     }
 }
 

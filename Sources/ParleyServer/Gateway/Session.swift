@@ -44,6 +44,8 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
     /// Its own `attach` came round: a later one of the same device replaces this session.
     var sawOwnAttach = false
     var stalledTurns = 0
+    /// Questions to Redis that have no bound of their own and are not answered yet.
+    private(set) var unansweredCalls = 0
 
     private var decoder: WebSocketDecoder
     private var context: ChannelHandlerContext?
@@ -110,6 +112,7 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         // A client that does not read is not read from either: its requests would pile up as answers.
         try? context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: context.channel.isWritable)
+        stalledTurns = 0
         if context.channel.isWritable { resumeSync() }
     }
 
@@ -191,6 +194,18 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
             connection.send(.init("PUBLISH", Keys.channel(peer), notice.payload)) { _ in }
         }
     }
+
+    /// Whether this socket may ask Redis one thing more; the connection is everybody's.
+    func beginCall(id: FrameID?) -> Bool {
+        guard unansweredCalls < services.configuration.maximumUnansweredSends else {
+            refuse(FrameError(.rateLimited, "too many unanswered frames", id: id), retryMilliseconds: 100)
+            return false
+        }
+        unansweredCalls += 1
+        return true
+    }
+
+    func endCall() { unansweredCalls -= 1 }
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
     func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil) {

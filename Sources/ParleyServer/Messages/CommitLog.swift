@@ -47,9 +47,13 @@ struct CommitLog: Sendable {
     private static let pageSize = 1000
     private static let pageLimit = 50
 
-    /// Everything in a lane after a position.
+    /// The messages in a lane after a position that `isWanted` says yes to.
     /// - Throws: `RedisError`; `HistoryError.backlogTooLong`.
-    func tail(of lane: Lane, after position: UInt64) async throws -> [StoredMessage] {
+    func tail(
+        of lane: Lane,
+        after position: UInt64,
+        where isWanted: (StoredMessage) -> Bool
+    ) async throws -> [StoredMessage] {
         var messages: [StoredMessage] = []
         var start = "-"
         if position > 0, let mid = MessageID(rawValue: position) { start = "(\(mid.streamID)" }
@@ -57,7 +61,7 @@ struct CommitLog: Sendable {
             let reply = try await redis.send("XRANGE", Keys.lane(lane), start, "+", "COUNT", "\(Self.pageSize)")
             let entries = Self.entries(reply)
             // What cannot be read is the archiver's affair: it moves such entries to the dead letters.
-            messages += entries.compactMap { try? $0.message(in: lane) }
+            messages += entries.compactMap { try? $0.message(in: lane) }.filter(isWanted)
             guard entries.count == Self.pageSize, let last = entries.last else { return messages }
             start = "(\(last.streamID)"
         }

@@ -75,10 +75,9 @@ redis.register_function{
     local floor = string.format('%.0f-%.0f', ms, sequence + 1)
     local oldest = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
     if oldest then
-      local held_ms, held_sequence = split_id(string.match(oldest, '(%S+)$'))
-      if held_ms < ms or held_ms == ms and held_sequence <= sequence then
-        floor = string.format('%.0f-%.0f', held_ms, held_sequence)
-      end
+      -- Marks of one millisecond are in no order of their own: keep all of it.
+      local held_ms = split_id(string.match(oldest, '(%S+)$'))
+      if held_ms <= ms then floor = string.format('%.0f-0', held_ms) end
     end
     return redis.call('XTRIM', KEYS[1], 'MINID', floor)
   end,

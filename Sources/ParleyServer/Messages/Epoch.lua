@@ -44,10 +44,12 @@ redis.register_function{
 
 -- new_epoch: unless somebody was quicker. KEYS epoch. ARGV the epoch that lost data ('' for none), the new one,
 -- '1' if data may have been lost. Answers the epoch in force.
-redis.register_function('new_epoch_@VERSION@', function(KEYS, ARGV)
+local function new_epoch(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[1], 'id') or ''
   if current ~= ARGV[1] then return current end
   local since = ARGV[3] == '1' and string.format('%.0f', now_ms()) or '0'
   redis.call('HSET', KEYS[1], 'id', ARGV[2], 'since', since)
   return ARGV[2]
-end)
+end
+
+redis.register_function{function_name = 'new_epoch_@VERSION@', callback = new_epoch, flags = {'allow-oom'}}

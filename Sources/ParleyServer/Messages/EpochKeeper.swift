@@ -119,7 +119,9 @@ final class EpochKeeper: Sendable {
         for listener in listeners { listener(epoch) }
     }
 
-    private func refreshArchived() async throws -> [UInt64] {
+    /// Reads how far each lane is archived. Done regularly, so that Redis can be verified while PostgreSQL is away.
+    @discardableResult
+    func refreshArchived() async throws -> [UInt64] {
         let positions = try await archive.all()
         return state.withLock {
             $0.archived = positions

@@ -37,7 +37,7 @@ struct History: Sendable {
         // Older than everything in the log: the archive alone decides.
         if case .before(let mid?) = window, mid.rawValue <= archived {
         } else {
-            messages = try await commitLog.tail(of: lane, after: archived).filter {
+            messages = try await commitLog.tail(of: lane, after: archived) {
                 $0.conversation == conversation && window.contains($0)
             }
         }
@@ -54,11 +54,10 @@ struct History: Sendable {
     {
         let lane = Lane(of: conversation)
         let archived = try await positions.position(of: lane)
-        let recent = try await commitLog.tail(of: lane, after: archived)
-        if let found = recent.first(where: { $0.cid == cid && $0.sender == sender && $0.conversation == conversation })
-        {
-            return found
+        let recent = try await commitLog.tail(of: lane, after: archived) {
+            $0.cid == cid && $0.sender == sender && $0.conversation == conversation
         }
+        if let found = recent.first { return found }
         let rows = try await postgres.query(
             """
             SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
@@ -81,12 +80,14 @@ struct History: Sendable {
         let archived = try await positions.all()
         try await withThrowingTaskGroup(of: [StoredMessage].self) { group in
             for lane in Set(conversations.map(Lane.init(of:))) {
-                group.addTask { try await commitLog.tail(of: lane, after: archived[lane.number]) }
+                group.addTask {
+                    try await commitLog.tail(of: lane, after: archived[lane.number]) {
+                        wanted.contains($0.conversation)
+                    }
+                }
             }
             for try await messages in group {
-                for message in messages where wanted.contains(message.conversation) {
-                    last[message.conversation] = message
-                }
+                for message in messages { last[message.conversation] = message }
             }
         }
         let missing = conversations.filter { last[$0] == nil }

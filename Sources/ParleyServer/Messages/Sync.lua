@@ -16,7 +16,22 @@ end
 -- ARGV user, device, session, '1' if the device keeps its place in the queue, cursor's epoch and q ('' without).
 -- Answers epoch ('' for none), head, first available q, '1' if the login is revoked. Older sessions of the device
 -- hear of it and close.
-redis.register_function('attach_@VERSION@', function(KEYS, ARGV)
+local DEVICE_LIMIT = 32
+
+-- Room for one more device: the one not heard of for longest gives up its place in the queue.
+local function forget_oldest_device(user_key)
+  local fields, devices, oldest, oldest_seen = redis.call('HGETALL', user_key), 0, nil, math.huge
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 7) == 'device:' then
+      devices = devices + 1
+      local seen = tonumber(string.match(fields[i + 1], '(%d+)$'))
+      if seen < oldest_seen then oldest, oldest_seen = fields[i], seen end
+    end
+  end
+  if devices >= DEVICE_LIMIT then redis.call('HDEL', user_key, oldest) end
+end
+
+local function attach(KEYS, ARGV)
   local epoch = redis.call('HGET', KEYS[1], 'id') or ''
   local head, first = extent(KEYS[2])
   local revoked = redis.call('EXISTS', KEYS[4])
@@ -26,6 +41,7 @@ redis.register_function('attach_@VERSION@', function(KEYS, ARGV)
     local q = ARGV[5] == epoch and tonumber(ARGV[6]) or tonumber(head)
     local device = 'device:' .. ARGV[2]
     local known = redis.call('HGET', KEYS[3], device)
+    if not known then forget_oldest_device(KEYS[3]) end
     local known_epoch, known_q = string.match(known or '', '^(%S+) (%d+) ')
     -- A device's place never goes back: what it has handled may be gone already.
     if known_epoch == epoch then q = math.max(q, tonumber(known_q)) end
@@ -33,7 +49,10 @@ redis.register_function('attach_@VERSION@', function(KEYS, ARGV)
     redis.call('HSET', KEYS[3], device, string.format('%s %.0f %.0f', epoch, q, now_ms()))
   end
   return {epoch, head, first, tostring(revoked)}
-end)
+end
+
+-- Who cannot attach cannot ack either, and a full Redis would stay full.
+redis.register_function{function_name = 'attach_@VERSION@', callback = attach, flags = {'allow-oom'}}
 
 -- positions: heads of queues, and whether logins are revoked. KEYS epoch, then queue, revoked login by turns.
 -- Answers epoch, then '<head> <revoked>' each.

@@ -44,10 +44,13 @@ struct Attachment: Sendable, Hashable {
 /// A page of a sync queue.
 struct QueuePage: Sendable {
     /// Entries of a full page.
-    static let limit = 128
+    static let limit = 64
+    /// Bytes of a page, of which the last entry may be beyond: what one read may put before a socket that takes nothing.
+    static let byteLimit = 256 * 1024
 
-    var entries: [(q: Int64, event: ByteBuffer)]
-    var wasFull: Bool { entries.count == Self.limit }
+    private(set) var entries: [(q: Int64, event: ByteBuffer)] = []
+    /// There may be more behind it.
+    let wasFull: Bool
 
     /// Reads what comes after `cursor`.
     static func command(user: UserID, after cursor: Int64) -> RedisCommand {
@@ -56,15 +59,16 @@ struct QueuePage: Sendable {
 
     init?(_ reply: RESPValue) {
         guard let items = reply.array else { return nil }
-        entries = []
-        entries.reserveCapacity(items.count)
-        for item in items {
+        var bytes = 0
+        for item in items where bytes < Self.byteLimit {
             guard let parts = item.array, parts.count == 2, let id = parts[0].string, id.hasPrefix("0-"),
                 let q = Int64(id.dropFirst(2)), let fields = parts[1].array, fields.count == 2,
                 let event = fields[1].bytes
             else { return nil }
             entries.append((q, event))
+            bytes += event.readableBytes
         }
+        wasFull = items.count == Self.limit || entries.count < items.count
     }
 }
 
