@@ -76,7 +76,7 @@ extension Session {
             switch SendAnswer(reply) {
             case .done(let result, let pending):
                 services.epochs.acknowledged(result.mid)
-                hub.markKnown(send.request.conversation, version: send.request.membershipVersion)
+                hub.markKnown(send.request.conversation)
                 confirm(result, send, ticket)
                 if !pending.isEmpty { services.deliverLater(send.request.conversation, pending) }
             case .conflict: refuse(send, ticket, .conflict, "this cid was sent before with other content")

@@ -19,8 +19,8 @@ final class SessionHub: @unchecked Sendable {
     private var timers: [RepeatedTask] = []
     private var nextID: Session.ID = 0
 
-    /// Conversations that Redis knows in this epoch, by the version of their membership.
-    private var known: [ConversationID: Int] = [:]
+    /// Conversations that Redis knows in this epoch.
+    private var known: Set<ConversationID> = []
     private static let knownLimit = 200_000
 
     private var unflushed: [Session] = []
@@ -101,10 +101,6 @@ final class SessionHub: @unchecked Sendable {
     /// All sends of a session go through one connection: their order is its order.
     func connection(of session: Session) -> RedisConnection { connections[session.id % connections.count] }
 
-    func drain() {
-        for session in sessions.values { session.drain() }
-    }
-
     // MARK: What Redis publishes
 
     private func received(channel: ByteBuffer, payload: ByteBuffer) {
@@ -163,7 +159,7 @@ final class SessionHub: @unchecked Sendable {
     }
 
     private func epochChanged(to epoch: String) {
-        known = [:]
+        known = []
         for session in sessions.values { session.epochChanged(to: epoch) }
     }
 
@@ -178,14 +174,14 @@ final class SessionHub: @unchecked Sendable {
 
     // MARK: Known conversations
 
-    func isKnown(_ conversation: ConversationID) -> Bool { known[conversation] != nil }
+    func isKnown(_ conversation: ConversationID) -> Bool { known.contains(conversation) }
 
-    func markKnown(_ conversation: ConversationID, version: Int) {
-        if known.count >= Self.knownLimit { known = [:] }
-        known[conversation] = version
+    func markKnown(_ conversation: ConversationID) {
+        if known.count >= Self.knownLimit { known = [] }
+        known.insert(conversation)
     }
 
-    func forget(_ conversation: ConversationID) { known[conversation] = nil }
+    func forget(_ conversation: ConversationID) { known.remove(conversation) }
 
     // MARK: Output
 
