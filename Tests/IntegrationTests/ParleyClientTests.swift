@@ -1,4 +1,3 @@
-import Histogram
 import NIOCore
 import NIOPosix
 import ParleyClient
@@ -7,21 +6,22 @@ import Testing
 
 @testable import parley_load
 
-/// The client and the load generator against a gateway in this process.
-@Suite struct ParleyClientTests {
-    private static func withEcho(
-        fault: EchoGateway.Fault? = nil,
-        _ body: (EchoGateway, MultiThreadedEventLoopGroup) async throws -> Void
-    ) async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
-        let gateway = try await EchoGateway.start(on: group, fault: fault)
-        let result: Result<Void, any Error>
-        do { result = .success(try await body(gateway, group)) } catch { result = .failure(error) }
-        try await gateway.stop()
-        try await group.shutdownGracefully()
-        try result.get()
-    }
+/// A gateway in this process for as long as the body runs.
+func withEcho(
+    fault: EchoGateway.Fault? = nil,
+    _ body: (EchoGateway, MultiThreadedEventLoopGroup) async throws -> Void
+) async throws {
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    let gateway = try await EchoGateway.start(on: group, fault: fault)
+    let result: Result<Void, any Error>
+    do { result = .success(try await body(gateway, group)) } catch { result = .failure(error) }
+    try await gateway.stop()
+    try await group.shutdownGracefully()
+    try result.get()
+}
 
+/// The client against a gateway in this process.
+@Suite struct ParleyClientTests {
     private static func session(
         _ name: String,
         at gateway: EchoGateway,
@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test func refusalsCarryTheirCode() async throws {
-        try await Self.withEcho { gateway, group in
+        try await withEcho { gateway, group in
             let api = ParleyAPI(try GatewayAddress(gateway.url), group: group)
             let error = await #expect(throws: ClientError.self) { try await api.gateways() }
             #expect(error?.code == .refused(.notFound))
@@ -75,7 +75,7 @@ import Testing
     }
 
     @Test func manyCallsShareFewConnections() async throws {
-        try await Self.withEcho { gateway, group in
+        try await withEcho { gateway, group in
             let api = ParleyAPI(try GatewayAddress(gateway.url), group: group, connections: 3)
             let users = try await withThrowingTaskGroup(of: UserID.self) { tasks in
                 for index in 0..<100 {
@@ -92,7 +92,7 @@ import Testing
 
     /// Both sides see every message once and in order although the connections break again and again.
     @Test(.timeLimit(.minutes(1))) func sessionsResume() async throws {
-        try await Self.withEcho { gateway, group in
+        try await withEcho { gateway, group in
             let alice = try await Self.session("alice", at: gateway, group: group)
             let bob = try await Self.session("bob", at: gateway, group: group)
             // A device's first session begins at the head: nothing may be sent before.
@@ -128,7 +128,7 @@ import Testing
     }
 
     @Test func refusedSendThrows() async throws {
-        try await Self.withEcho { gateway, group in
+        try await withEcho { gateway, group in
             let alice = try await Self.session("alice", at: gateway, group: group)
             let error = await #expect(throws: ClientError.self) {
                 try await alice.send(MessageContent(body: "x"), to: .conversation(.randomGroup()))
@@ -136,67 +136,5 @@ import Testing
             #expect(error?.code == .refused(.invalid))
             await alice.close()
         }
-    }
-
-    // The load generator.
-
-    private static func chat(_ fault: EchoGateway.Fault?, breaking: Bool = false) async throws -> ChatReport {
-        var report: ChatReport?
-        try await withEcho(fault: fault) { gateway, group in
-            var plan = ChatRun.Plan(users: 20, rate: 400, duration: 1)
-            (plan.warmup, plan.drain) = (0.2, breaking ? 30 : 3)
-            let breaker = Task {
-                // Three times while messages flow; then devices come back in their own time.
-                for _ in 0..<3 where breaking {
-                    try await Task.sleep(for: .milliseconds(350))
-                    try await gateway.breakConnections()
-                }
-            }
-            report = try await ChatRun(gateways: [Target(url: gateway.url)], stack: nil, group: group, plan: plan).run()
-            breaker.cancel()
-            _ = await breaker.result
-        }
-        return try #require(report)
-    }
-
-    @Test func chatCountsEverythingOnce() async throws {
-        let report = try await Self.chat(nil)
-        #expect(report.holds)
-        #expect(report.results.sent > 0)
-        #expect(report.results.acked == report.results.sent)
-        #expect(report.results.delivered == 2 * report.results.sent)
-        #expect(report.results.latency.count == report.results.sent)
-        #expect(report.conversationsRead == 10)
-    }
-
-    @Test func chatHoldsWhileConnectionsBreak() async throws {
-        let report = try await Self.chat(nil, breaking: true)
-        #expect(report.violations == Violations())
-        #expect(report.fleet.unexpectedCloses > 0)
-        #expect(report.results.delivered == 2 * report.results.sent)
-    }
-
-    @Test func checkerSeesADroppedMessage() async throws {
-        let report = try await Self.chat(.drop(50))
-        #expect(report.violations.lost > 0)
-        #expect(!report.holds)
-    }
-
-    @Test func checkerSeesADoubledMessage() async throws {
-        #expect(try await Self.chat(.double(50)).violations.duplicated > 0)
-    }
-
-    @Test func checkerSeesSwappedMessages() async throws {
-        #expect(try await Self.chat(.swap(20)).violations.reordered > 0)
-    }
-
-    @Test func checkerSeesALeakedMessage() async throws {
-        #expect(try await Self.chat(.leak(50)).violations.leaked > 0)
-    }
-
-    @Test func checkerSeesAMessageMissingInHistory() async throws {
-        let report = try await Self.chat(.forget(50))
-        #expect(report.violations.lost > 0)
-        #expect(report.results.delivered == 2 * report.results.acked)
     }
 }

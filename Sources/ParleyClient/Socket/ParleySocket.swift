@@ -22,6 +22,9 @@ public final class ParleySocket {
     /// How many of the gateway's pings this socket answered.
     public private(set) var pingsAnswered = 0
     public private(set) var isOpen = true
+    /// Bytes of WebSocket frames so far, headers included.
+    public private(set) var bytesReceived = 0
+    public private(set) var bytesSent = 0
 
     private let channel: any Channel
     private var decoder = WebSocketDecoder(role: .client, maxMessageBytes: 1 << 20)
@@ -80,12 +83,14 @@ public final class ParleySocket {
     private func flush() {
         isFlushScheduled = false
         guard outgoing.readableBytes > 0 else { return }
+        bytesSent += outgoing.readableBytes
         channel.writeAndFlush(outgoing, promise: nil)
         // An idle socket holds no buffer.
         outgoing = ByteBuffer()
     }
 
     func received(_ bytes: ByteBuffer) {
+        bytesReceived += bytes.readableBytes
         decoder.feed(bytes)
         do throws(WebSocketViolation) {
             while let message = try decoder.next() { handle(message) }

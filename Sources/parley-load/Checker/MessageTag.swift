@@ -19,6 +19,10 @@ struct MessageTag: Hashable, Sendable {
         low = cid.low
     }
 
+    init(low: UInt64) {
+        self.low = low
+    }
+
     /// Nil unless the body begins with a tag.
     init?(body: UnsafeRawBufferPointer) {
         guard body.count >= Self.digits else { return nil }

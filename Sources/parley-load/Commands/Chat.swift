@@ -1,7 +1,4 @@
 import ArgumentParser
-import NIOCore
-import NIOPosix
-import ParleyClient
 
 struct Chat: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -12,10 +9,30 @@ struct Chat: AsyncParsableCommand {
             """
     )
 
-    @OptionGroup var target: TargetOptions
+    @OptionGroup var run: RunOptions
+    @OptionGroup var chat: ChatOptions
 
-    @Option(help: "Messages a second, of all users together.")
+    func validate() throws {
+        try chat.validate(users: run.users)
+    }
+
+    func run() async throws {
+        try await run.run("chat", try chat.schedule(duration: run.duration), drain: chat.drain) {
+            $0.chat = chat.plan(users: run.users)
+        }
+    }
+}
+
+/// What every scenario with chat takes.
+struct ChatOptions: ParsableArguments {
+    @Option(help: "Messages a second, of all users together; with --step the first rate.")
     var rate = 500.0
+
+    @Option(help: "Raise the rate by this each --duration, until --until-p99 is passed twice in a row.")
+    var step: Double?
+
+    @Option(name: .customLong("until-p99"), help: "With --step: the p99 from send to delivery that ends it.")
+    var untilP99 = "50ms"
 
     @Option(help: "How long to send before measuring, in seconds. These messages are checked like the others.")
     var warmup = 5.0
@@ -29,35 +46,30 @@ struct Chat: AsyncParsableCommand {
     @Option(help: "How long to wait at the end for what is still to come, in seconds.")
     var drain = 30.0
 
-    func validate() throws {
-        guard target.users >= 2, target.users.isMultiple(of: 2) else { throw ValidationError("--users must be even") }
-        guard rate > 0, rate <= 1e6 else { throw ValidationError("--rate must be positive") }
+    func validate(users: Int) throws {
+        guard users >= 2, users.isMultiple(of: 2) else { throw ValidationError("--users must be even") }
+        guard rate > 0, rate <= 1e6 else { throw ValidationError("--rate must be positive, 1000000 at most") }
+        if let step, step <= 0 { throw ValidationError("--step must be positive") }
+        guard limit != nil else { throw ValidationError("--until-p99 is a time such as 50ms or 1s") }
         guard warmup >= 0, drain >= 0 else { throw ValidationError("--warmup and --drain must not be negative") }
         guard MessageTag.digits...16_384 ~= body else { throw ValidationError("--body must be from 16 to 16384") }
     }
 
-    func run() async throws {
-        try await runScenario(threads: target.threads) { group in
-            let stack = try target.stackDescription()
-            let plan = ChatRun.Plan(
-                users: target.users,
-                rate: rate,
-                duration: target.duration,
-                warmup: warmup,
-                drain: drain,
-                bodyBytes: body,
-                isPoisson: !fixed,
-                threads: target.threads
-            )
-            let report = try await ChatRun(
-                gateways: target.targets(of: stack),
-                stack: stack,
-                group: group,
-                plan: plan
-            ).run()
-            report.printTable()
-            if let path = target.json { try report.write(to: path) }
-            return report.holds
+    func plan(users: Int) -> LoadPlan.Chat {
+        LoadPlan.Chat(users: users, rate: rate, bodyBytes: body, isPoisson: !fixed)
+    }
+
+    func schedule(duration: Double) throws -> Schedule {
+        var schedule = Schedule(warmup: warmup, duration: duration)
+        if let step, let limit { schedule.steps = .init(first: rate, increment: step, limit: limit) }
+        return schedule
+    }
+
+    /// In milliseconds.
+    private var limit: Double? {
+        for (unit, factor) in [("ms", 1.0), ("s", 1000)] where untilP99.hasSuffix(unit) {
+            return Double(untilP99.dropLast(unit.count)).flatMap { $0 > 0 ? $0 * factor : nil }
         }
+        return nil
     }
 }

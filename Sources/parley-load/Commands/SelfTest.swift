@@ -18,18 +18,27 @@ struct SelfTest: AsyncParsableCommand {
     @Option(help: "How long to measure, in seconds.")
     var duration = 5.0
 
+    @Option(help: "Where to write the results as JSON.")
+    var json: String?
+
+    func validate() throws {
+        guard users >= 2, users.isMultiple(of: 2) else { throw ValidationError("--users must be even") }
+        guard rate > 0, duration > 0 else { throw ValidationError("--rate and --duration must be positive") }
+    }
+
     func run() async throws {
-        try await runScenario(threads: 1) { group in
+        try await reporting { group in
             let servers = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let gateway = try await EchoGateway.start(on: servers)
-            var plan = ChatRun.Plan(users: users, rate: rate, duration: duration)
-            plan.warmup = 1
-            let run = ChatRun(gateways: [try Target(url: gateway.url)], stack: nil, group: group, plan: plan)
-            let report = try await run.run()
+            var plan = LoadPlan(scenario: "self-test", gateways: [gateway.url])
+            plan.chat = .init(users: users, rate: rate)
+            let schedule = Schedule(warmup: 1, duration: duration)
+            let report = try await LoadRun(plan: plan, schedule: schedule, group: group).run()
             report.printTable()
+            if let json { try writeJSON(report, to: json) }
             try await gateway.stop()
             try await servers.shutdownGracefully()
-            return report.holds
+            return report.holds ? .success : .brokenPromise
         }
     }
 }

@@ -14,9 +14,9 @@ struct OnLoop<Value>: Sendable {
     private let bound: NIOLoopBound<Value>
     private let eventLoop: any EventLoop
 
-    init(_ eventLoop: any EventLoop, _ make: @escaping @Sendable (any EventLoop) -> Value) async throws {
+    init(_ eventLoop: any EventLoop, _ make: @escaping @Sendable (any EventLoop) throws -> Value) async throws {
         self.eventLoop = eventLoop
-        bound = try await eventLoop.submit { NIOLoopBound(make(eventLoop), eventLoop: eventLoop) }.get()
+        bound = try await eventLoop.submit { NIOLoopBound(try make(eventLoop), eventLoop: eventLoop) }.get()
     }
 
     func run<Result: Sendable>(_ body: @escaping @Sendable (Value) throws -> Result) async throws -> Result {

@@ -14,19 +14,25 @@ protocol DeviceOwner: AnyObject {
     func lost(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool)
 }
 
-/// One signed-in device: connects, resumes where it was, acknowledges within a second, comes back by itself.
+/// One signed-in device: connects, resumes where it was, acknowledges within a second, comes back by itself, to
+/// another gateway where its own does not answer.
 final class Device {
     let index: Int
     let seat: Seat
+    var credentials: Credentials
     private(set) var socket: ParleySocket?
     private(set) var isReady = false
     /// How far the server's clock is ahead of ours, in milliseconds.
     private(set) var clockOffset: Int64 = 0
-    /// Pings answered by sockets before this one.
-    private var earlierPings = 0
+    /// Of the sockets before this one.
+    private var earlier = (pings: 0, received: 0, sent: 0)
     private var cursor: ClientFrame.Cursor?
     private var needsAck = false
     private var isClosed = false
+    /// Signed in at least once: from then on any gateway will do.
+    private var hasArrived = false
+    private var didRefresh = false
+    private(set) var gatewayIndex: Int
     private var readySince = NIODeadline.uptimeNanoseconds(0)
     private var readyDeadline: Scheduled<Void>?
     private var backoff = Backoff()
@@ -38,16 +44,22 @@ final class Device {
         self.seat = seat
         self.owner = owner
         self.eventLoop = eventLoop
+        gatewayIndex = seat.home
+        credentials = Credentials(token: seat.token, refreshToken: seat.refreshToken)
     }
 
-    var pingsAnswered: Int { earlierPings + (socket?.pingsAnswered ?? 0) }
+    /// The gateway this device is at, or tries next.
+    var gateway: Target { seat.gateways[gatewayIndex] }
+    var pingsAnswered: Int { earlier.pings + (socket?.pingsAnswered ?? 0) }
+    var bytesReceived: Int { earlier.received + (socket?.bytesReceived ?? 0) }
+    var bytesSent: Int { earlier.sent + (socket?.bytesSent ?? 0) }
 
     func connect() {
         guard !isClosed else { return }
         var options = ParleySocket.Options()
         options.localAddress = seat.localAddress
-        ParleySocket.connect(to: seat.gateway.address, at: seat.gateway.socketAddress, on: eventLoop, options: options)
-        {
+        let gateway = gateway
+        ParleySocket.connect(to: gateway.address, at: gateway.socketAddress, on: eventLoop, options: options) {
             switch $0 {
             case .success(let socket): self.opened(socket)
             case .failure(let error): self.ended(nil, error.message)
@@ -60,7 +72,7 @@ final class Device {
         self.socket = socket
         socket.onText = { self.received($0) }
         socket.onClose = { self.ended($0, $1) }
-        socket.send(ClientFrame(.auth(.init(token: seat.token, device: seat.device, resume: cursor))))
+        socket.send(ClientFrame(.auth(.init(token: credentials.token, device: seat.device, resume: cursor))))
         readyDeadline = eventLoop.assumeIsolated().scheduleTask(in: .seconds(20)) { socket.abort() }
     }
 
@@ -95,7 +107,7 @@ final class Device {
         }
         switch frame.operation {
         case .ready(let ready):
-            isReady = true
+            (isReady, hasArrived, didRefresh) = (true, true, false)
             readyDeadline?.cancel()
             readySince = .now()
             clockOffset = ready.now - Clock.unixMilliseconds()
@@ -111,20 +123,40 @@ final class Device {
     }
 
     private func ended(_ code: UInt16?, _ reason: String) {
-        earlierPings += socket?.pingsAnswered ?? 0
+        if let socket {
+            earlier.pings += socket.pingsAnswered
+            earlier.received += socket.bytesReceived
+            earlier.sent += socket.bytesSent
+        }
         socket = nil
         readyDeadline?.cancel()
         guard !isClosed else { return }
         if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
         let wasReady = isReady
         isReady = false
-        let isFinal = CloseCode.reaction(to: code) == .stop
-        let reason = code.map { "\(seat.gateway.address): closed with \($0) \(reason)" } ?? reason
+        let reason = code.map { "\(gateway.address): closed with \($0) \(reason)" } ?? reason
+        let needsRefresh = code.flatMap(CloseCode.init) == .unauthorized && hasArrived && !didRefresh
+        let isFinal = CloseCode.reaction(to: code) == .stop && !needsRefresh
         owner?.lost(self, wasReady: wasReady, reason: reason, isFinal: isFinal)
         guard !isFinal else { return }
-        var generator = SystemRandomNumberGenerator()
-        let delay = backoff.next(using: &generator)
-        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(delay)) { self.connect() }
+        if !wasReady, hasArrived { gatewayIndex = (gatewayIndex + 1) % seat.gateways.count }
+        if needsRefresh {
+            didRefresh = true
+            refresh().assumeIsolated().whenComplete { _ in self.connect() }
+        } else {
+            var generator = SystemRandomNumberGenerator()
+            let delay = backoff.next(using: &generator)
+            eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(delay)) { self.connect() }
+        }
+    }
+
+    /// Gets a new access token for the refresh token, which is spent.
+    func refresh() -> EventLoopFuture<Credentials> {
+        let promise = eventLoop.makePromise(of: Credentials.self)
+        let (gateway, spent, eventLoop) = (gateway, credentials, eventLoop)
+        promise.completeWithTask { try await spent.refreshed(at: gateway, on: eventLoop) }
+        promise.futureResult.assumeIsolated().whenSuccess { self.credentials = $0 }
+        return promise.futureResult
     }
 
     /// Acknowledges what is left and leaves for good.

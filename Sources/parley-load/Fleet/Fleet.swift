@@ -2,7 +2,7 @@ import NIOCore
 import ParleyClient
 import ParleyWire
 
-/// The devices of one event loop. Connects them a few at a time and counts what becomes of them.
+/// The devices of a scenario. Connects them a few at a time and counts what becomes of them.
 final class Fleet {
     /// Handshakes under way at once.
     static let window = 64
@@ -13,11 +13,12 @@ final class Fleet {
     private(set) var devices: [Device] = []
     private(set) var counts = Counts()
     private var next = 0
+    private var hasArrived: [Bool] = []
     private var failures: [Int: Int] = [:]
     private var waiting: EventLoopPromise<Void>?
-    private(set) var isClosing = false
 
-    struct Counts: Sendable {
+    struct Counts: Codable, Sendable {
+        var devices = 0
         var connected = 0
         /// Devices that were signed in at least once.
         var arrived = 0
@@ -25,10 +26,12 @@ final class Fleet {
         var failures = 0
         /// Ends of signed-in connections that nobody here asked for.
         var unexpectedCloses = 0
+        /// Times a device was told to take what it missed from history.
         var resyncs = 0
         var lastReason: String?
 
         static func += (left: inout Counts, right: Counts) {
+            left.devices += right.devices
             left.connected += right.connected
             left.arrived += right.arrived
             left.failures += right.failures
@@ -43,13 +46,18 @@ final class Fleet {
     }
 
     var pingsAnswered: Int { devices.reduce(0) { $0 + $1.pingsAnswered } }
+    var bytesReceived: Int { devices.reduce(0) { $0 + $1.bytesReceived } }
+    var bytesSent: Int { devices.reduce(0) { $0 + $1.bytesSent } }
 
     func add(_ seats: [Seat], owner: any DeviceOwner) {
         devices = seats.enumerated().map { Device(index: $0, seat: $1, owner: owner, eventLoop: eventLoop) }
+        hasArrived = Array(repeating: false, count: seats.count)
+        counts.devices = seats.count
     }
 
     /// Connects all devices; fails with the reason when one does not get in.
     func connectAll() -> EventLoopFuture<Void> {
+        guard !devices.isEmpty else { return eventLoop.makeSucceededVoidFuture() }
         let promise = eventLoop.makePromise(of: Void.self)
         waiting = promise
         for _ in 0..<min(Self.window, devices.count) { connectNext() }
@@ -62,13 +70,19 @@ final class Fleet {
         devices[next - 1].connect()
     }
 
-    func arrived(_ ready: ServerFrame.Ready, isFirst: Bool) {
+    /// - Returns: whether it is the device's first time.
+    @discardableResult
+    func arrived(_ ready: ServerFrame.Ready, _ device: Device) -> Bool {
         counts.connected += 1
-        if ready.mode == .resync { counts.resyncs += 1 }
-        guard isFirst else { return }
+        guard !hasArrived[device.index] else {
+            if ready.mode == .resync { counts.resyncs += 1 }
+            return false
+        }
+        hasArrived[device.index] = true
         counts.arrived += 1
         connectNext()
         if counts.arrived == devices.count { finish(nil) }
+        return true
     }
 
     func departed(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool) {
@@ -93,7 +107,6 @@ final class Fleet {
     }
 
     func closeAll() {
-        isClosing = true
         devices.forEach { $0.close() }
     }
 }

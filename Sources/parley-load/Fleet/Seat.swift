@@ -16,10 +16,13 @@ struct Target: Sendable {
 /// Who connects, from where and to which gateway.
 struct Seat: Sendable {
     let user: UserID
+    /// As they were at first; the device has the present ones.
     let token: String
     let refreshToken: String
     let device: DeviceID
-    let gateway: Target
+    /// All there are, and which of them to begin with.
+    let gateways: [Target]
+    let home: Int
     /// Nil leaves it to the system.
     let localAddress: SocketAddress?
 

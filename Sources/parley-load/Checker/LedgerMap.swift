@@ -1,0 +1,31 @@
+import ParleyWire
+
+/// Who takes part in the conversations of a ledger. Devices are numbered from 0; those of conversation c are the
+/// `size` from c × size on.
+struct LedgerMap: Codable, Sendable {
+    struct Device: Codable, Sendable {
+        var user: UserID
+        var device: DeviceID
+    }
+
+    /// Tells the run's messages from another's: 22 random bits.
+    var run: UInt32
+    var devices: [Device]
+    var conversations: [ConversationID]
+    /// Devices a conversation.
+    var size: Int
+
+    /// Pairs of users with one device each, in order.
+    init(pairs seats: [Seat], run: UInt32 = .random(in: 0..<1 << 22)) {
+        self.run = run
+        size = 2
+        devices = seats.map { Device(user: $0.user, device: $0.device) }
+        conversations = stride(from: 0, to: seats.count - 1, by: 2).map {
+            .direct(seats[$0].user, seats[$0 + 1].user)
+        }
+    }
+
+    func conversation(of device: Int) -> Int { device / size }
+
+    func devices(of conversation: Int) -> Range<Int> { conversation * size..<(conversation + 1) * size }
+}

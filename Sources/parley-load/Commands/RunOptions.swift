@@ -1,0 +1,123 @@
+import ArgumentParser
+import Foundation
+import NIOCore
+import NIOPosix
+import ParleyClient
+
+/// What all scenarios take.
+struct RunOptions: ParsableArguments {
+    @Option(help: "Base URLs of the gateways, separated by commas.")
+    var gateways: String?
+
+    @Option(
+        help: "The stack.json of a stack: its gateways unless --gateways is given, and its processes' CPU and memory."
+    )
+    var stack: String?
+
+    @Option(help: "How many users, each with one device.")
+    var users = 1000
+
+    @Option(help: "How long to measure, in seconds.")
+    var duration = 30.0
+
+    @Option(help: "Generator processes; each may hold as many sockets as the system lets a process open.")
+    var processes = 1
+
+    @Option(help: "Where to write the results as JSON.")
+    var json: String?
+
+    @Option(help: "A folder for the journals, which `parley-load check` judges again.")
+    var journal: String?
+
+    func validate() throws {
+        guard gateways != nil || stack != nil else { throw ValidationError("--gateways or --stack is needed") }
+        guard 1...10_000_000 ~= users else { throw ValidationError("--users must be positive") }
+        guard duration > 0, duration < 1e6 else { throw ValidationError("--duration must be positive") }
+        guard 1...64 ~= processes else { throw ValidationError("--processes must be from 1 to 64") }
+    }
+
+    /// Runs what the scenario asks for, and reports.
+    /// - Parameter adjust: sets the scenario's part of the plan.
+    func run(
+        _ scenario: String,
+        _ schedule: Schedule,
+        drain: Double = 0,
+        adjust: (inout LoadPlan) -> Void
+    ) async throws {
+        try await reporting { group in
+            let description = try stack.map { try StackDescription(path: $0) }
+            let urls = gateways?.split(separator: ",").map(String.init) ?? description?.gateways.map(\.url) ?? []
+            guard !urls.isEmpty else { throw LoadError("no gateway to connect to") }
+            var plan = LoadPlan(scenario: scenario, gateways: urls)
+            adjust(&plan)
+            if let journal {
+                plan.journal = journal
+                try makeFolder(journal)
+            }
+            var run = LoadRun(plan: plan, schedule: schedule, group: group)
+            (run.drain, run.processes, run.stack) = (drain, processes, description)
+            run.interrupt.listen()
+            return try await finish(run.run())
+        }
+    }
+
+    /// Journals of another run in it would be judged with this one's.
+    private func makeFolder(_ path: String) throws {
+        do {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        } catch {
+            throw LoadError("\(path) cannot be made: \(error.localizedDescription)")
+        }
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        for name in names where name.hasSuffix(".journal") {
+            throw LoadError("\(path) holds the journal of another run (\(name)): give an empty folder")
+        }
+    }
+
+    private func finish(_ report: RunReport) throws -> ExitCode {
+        report.printTable()
+        if let json { try writeJSON(report, to: json) }
+        if !report.holds { return .brokenPromise }
+        return report.outcome.trouble == nil ? .success : .couldNotRun
+    }
+}
+
+extension ExitCode {
+    static let brokenPromise = ExitCode(1)
+    static let couldNotRun = ExitCode(2)
+}
+
+/// Runs a command's body with an event loop; errors become a line for the person who started it and an exit code.
+func reporting(_ body: (MultiThreadedEventLoopGroup) async throws -> ExitCode) async throws {
+    // A generator process that ended is noticed by its answers.
+    signal(SIGPIPE, SIG_IGN)
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    var code: ExitCode
+    do {
+        code = try await body(group)
+    } catch let error as any CustomStringConvertible {
+        FileHandle.standardError.write(Data("parley-load: \(error)\n".utf8))
+        code = .couldNotRun
+    }
+    try await group.shutdownGracefully()
+    if !code.isSuccess { throw code }
+}
+
+/// Raises this process's bound on descriptors as far as the system lets it.
+/// - Throws: when that is too low for so many sockets.
+func allowDescriptors(for sockets: Int) throws {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    let spare = 200
+    guard limit.rlim_cur >= sockets + spare else {
+        throw LoadError(
+            "\(sockets) sockets need \(sockets + spare) descriptors and this process may open \(limit.rlim_cur): "
+                + "raise `ulimit -n`, or spread the users over more --processes"
+        )
+    }
+}
+
+/// A duration in seconds as NIO counts it.
+func amount(seconds: Double) -> TimeAmount { .nanoseconds(Int64(seconds * 1e9)) }

@@ -1,0 +1,93 @@
+extension RunReport {
+    func printTable() {
+        var rows = fleetRows()
+        if plan.chat != nil { rows = messageRows() + rows + costRows() }
+        if let rssPerSession { rows.append(("RSS a session, KiB", number(rssPerSession))) }
+        say("")
+        parley_load.printTable(rows)
+        printSteps()
+        for item in outcome.violations.items.prefix(20) { say("  \(item.kind.rawValue): \(item.message)") }
+        if outcome.violations.items.count > 20 { say("  … (--json lists \(outcome.violations.items.count))") }
+        if let endedEarly { say("\nThe run ended early: \(endedEarly). These are the figures so far.") }
+        say(holds ? "\nEvery promise held." : "\nA promise was BROKEN: see above.")
+    }
+
+    private func messageRows() -> [(String, String)] {
+        let violations = outcome.violations
+        let errors = results.errors.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+        return [
+            ("sent", "\(results.sent)"),
+            ("acknowledged", "\(results.acked), \(number(rateAchieved)) a second"),
+            ("delivered", "\(results.delivered) of \(results.deliveriesExpected)"),
+            ("send to delivery, ms", line(results.latency.summary)),
+            ("send to answer, ms", line(results.ack.summary)),
+            ("lost", "\(violations.lost)"),
+            ("duplicated", "\(violations.duplicated)"),
+            ("reordered", "\(violations.reordered)"),
+            ("leaked", "\(violations.leaked)"),
+            ("histories read back", "\(outcome.conversationsRead)"),
+            ("errors", errors.isEmpty ? "0" : errors.joined(separator: "   ")),
+        ]
+    }
+
+    private func fleetRows() -> [(String, String)] {
+        let fleet = outcome.fleet
+        var rows = [
+            ("sessions", "\(fleet.connected) of \(fleet.devices)"),
+            ("connected in", "\(number(connectSeconds)) s, \(number(connectsPerSecond)) a second"),
+            ("failed attempts", "\(fleet.failures)"),
+            ("heartbeats answered", "\(outcome.heartbeatsAnswered)"),
+            ("unexpected closes", "\(fleet.unexpectedCloses)"),
+            ("resyncs", "\(fleet.resyncs)"),
+        ]
+        if let reason = fleet.lastReason { rows.append(("last failure or close", reason)) }
+        return rows
+    }
+
+    private func costRows() -> [(String, String)] {
+        var rows: [(String, String)] = []
+        if let cpu {
+            rows.append(
+                (
+                    "server CPU a message, µs",
+                    "gateways \(number(cpu.gateways))   workers \(number(cpu.workers))   redis \(number(cpu.redis))"
+                        + "   postgres \(number(cpu.postgres))   total \(number(cpu.total))"
+                )
+            )
+        }
+        if let own = perMessage(results.usage.microseconds) {
+            rows.append(("generator CPU a message, µs", number(own)))
+        }
+        if let down = perMessage(Double(results.usage.bytesToClients)),
+            let up = perMessage(Double(results.usage.bytesFromClients))
+        {
+            rows.append(("WebSocket bytes a message", "to clients \(number(down))   from clients \(number(up))"))
+        }
+        return rows
+    }
+
+    private func printSteps() {
+        guard let steps else { return }
+        say("\n  messages/s    achieved     p50 ms     p99 ms")
+        for step in steps.results {
+            let cells = [
+                pad(number(step.rate), 12), pad(number(step.rate_achieved), 11), pad(milliseconds(step.p50), 10),
+                pad(milliseconds(step.p99), 10),
+            ]
+            say(cells.joined(separator: " ") + (step.holds ? "" : "   too slow"))
+        }
+        let limit = number(steps.limit)
+        say(
+            steps.highest.map { "\n  highest rate with p99 ≤ \(limit) ms: \(number($0)) messages a second" }
+                ?? "\n  no rate had a p99 of \(limit) ms or less"
+        )
+    }
+
+    private func line(_ latencies: Percentiles) -> String {
+        [
+            "p50 \(milliseconds(latencies.p50))", "p90 \(milliseconds(latencies.p90))",
+            "p99 \(milliseconds(latencies.p99))", "p99.9 \(milliseconds(latencies.p999))",
+            "max \(milliseconds(latencies.max))",
+        ].joined(separator: "   ")
+    }
+}

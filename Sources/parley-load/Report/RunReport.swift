@@ -1,0 +1,101 @@
+/// What a run comes to.
+struct RunReport: Sendable {
+    let plan: LoadPlan
+    let schedule: Schedule
+    let processes: Int
+    var connectSeconds = 0.0
+    var results = PhaseResults()
+    var outcome = Outcome()
+    var steps: Schedule.Steps?
+    var timeline: [TimelinePoint] = []
+    var cpu: ServerUsage.Groups?
+    var rssPerSession: Double?
+    /// Why the run was shorter than planned, or cannot be judged to its end.
+    var endedEarly: String?
+
+    /// Whether every promise was kept.
+    var holds: Bool {
+        let fleet = outcome.fleet
+        return outcome.violations.isEmpty
+            && (plan.idle == 0 || plan.chat != nil || fleet.connected == fleet.devices && fleet.unexpectedCloses == 0)
+    }
+
+    var rateAchieved: Double { rounded(Double(results.acked) / schedule.duration) }
+    var connectsPerSecond: Double { rounded(Double(plan.users) / max(connectSeconds, 0.001)) }
+
+    func perMessage(_ total: Double) -> Double? {
+        results.sent == 0 ? nil : rounded(total / Double(results.sent))
+    }
+}
+
+extension RunReport: Encodable {
+    /// Field names are those of the protocol's command line; what does not apply is left out.
+    private enum Key: String, CodingKey {
+        case scenario, users, rate, duration_s, processes, gateways
+        case sent, acked, deliveries_expected, delivered, lost, duplicated, reordered, leaked, violations
+        case errors, unexpected_closes, resyncs, conversations_read, ended_early
+        case latency_ms, ack_ms, latency_curve, rate_achieved
+        case server_cpu_us_per_message, generator_cpu_us_per_message, rss_kb_per_session, bytes_per_message
+        case timeline, steps, highest_rate
+        case sessions, connected, connect_seconds, connects_per_second, failures, heartbeats_answered
+        case last_close_reason
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var json = encoder.container(keyedBy: Key.self)
+        try json.encode(plan.scenario, forKey: .scenario)
+        try json.encode(plan.users, forKey: .users)
+        try json.encode(schedule.duration, forKey: .duration_s)
+        try json.encode(processes, forKey: .processes)
+        try json.encode(plan.gateways.count, forKey: .gateways)
+        try json.encodeIfPresent(endedEarly, forKey: .ended_early)
+        try json.encode(timeline, forKey: .timeline)
+        try json.encodeIfPresent(rssPerSession, forKey: .rss_kb_per_session)
+        try encodeFleet(&json)
+        if let chat = plan.chat { try encodeMessages(chat, &json) }
+    }
+
+    private func encodeFleet(_ json: inout KeyedEncodingContainer<Key>) throws {
+        let fleet = outcome.fleet
+        try json.encode(fleet.devices, forKey: .sessions)
+        try json.encode(fleet.connected, forKey: .connected)
+        try json.encode(rounded(connectSeconds), forKey: .connect_seconds)
+        try json.encode(connectsPerSecond, forKey: .connects_per_second)
+        try json.encode(fleet.failures, forKey: .failures)
+        try json.encode(outcome.heartbeatsAnswered, forKey: .heartbeats_answered)
+        try json.encode(fleet.unexpectedCloses, forKey: .unexpected_closes)
+        try json.encode(fleet.resyncs, forKey: .resyncs)
+        try json.encodeIfPresent(fleet.lastReason, forKey: .last_close_reason)
+    }
+
+    private func encodeMessages(_ chat: LoadPlan.Chat, _ json: inout KeyedEncodingContainer<Key>) throws {
+        let violations = outcome.violations
+        try json.encode(chat.rate, forKey: .rate)
+        try json.encode(results.sent, forKey: .sent)
+        try json.encode(results.acked, forKey: .acked)
+        try json.encode(results.deliveriesExpected, forKey: .deliveries_expected)
+        try json.encode(results.delivered, forKey: .delivered)
+        try json.encode(violations.lost, forKey: .lost)
+        try json.encode(violations.duplicated, forKey: .duplicated)
+        try json.encode(violations.reordered, forKey: .reordered)
+        try json.encode(violations.leaked, forKey: .leaked)
+        try json.encode(violations.items, forKey: .violations)
+        try json.encode(results.errors, forKey: .errors)
+        try json.encode(outcome.conversationsRead, forKey: .conversations_read)
+        try json.encode(results.latency.summary, forKey: .latency_ms)
+        try json.encode(results.ack.summary, forKey: .ack_ms)
+        try json.encode(results.latency.curve, forKey: .latency_curve)
+        try json.encode(rateAchieved, forKey: .rate_achieved)
+        try json.encodeIfPresent(cpu, forKey: .server_cpu_us_per_message)
+        try json.encodeIfPresent(perMessage(results.usage.microseconds), forKey: .generator_cpu_us_per_message)
+        let bytes = [
+            "to_clients": perMessage(Double(results.usage.bytesToClients)),
+            "from_clients": perMessage(Double(results.usage.bytesFromClients)),
+        ]
+        try json.encode(bytes.compactMapValues(\.self), forKey: .bytes_per_message)
+        if let steps {
+            try json.encode(steps.results, forKey: .steps)
+            try json.encodeIfPresent(steps.highest, forKey: .highest_rate)
+        }
+    }
+}

@@ -1,0 +1,49 @@
+/// What a run puts on the gateways. A process of several gets its share of it.
+struct LoadPlan: Codable, Sendable {
+    /// Pairs that chat.
+    struct Chat: Codable, Sendable {
+        /// Even; one device each.
+        var users: Int
+        /// Messages a second, of all users together.
+        var rate: Double
+        var bodyBytes = 100
+        /// Exponential gaps between sends; else equal ones.
+        var isPoisson = true
+    }
+
+    /// What the run is called in its report.
+    var scenario: String
+    /// Base URLs.
+    var gateways: [String]
+    var chat: Chat?
+    /// Signed-in sessions that do nothing.
+    var idle = 0
+    /// The folder for the journals; nil for none.
+    var journal: String?
+    /// The URL of the PostgreSQL that users are written into; nil to sign them up.
+    var seedDatabase: String?
+    /// Which share of the whole this is, and of how many.
+    var share = 0
+    var shares = 1
+
+    /// Users of this share.
+    var users: Int { (chat?.users ?? 0) + idle }
+
+    /// Of the whole: decides whether one source address could run short of ports.
+    var sessionsOfAllShares: Int { users * shares }
+
+    /// The part of one of so many processes: whole pairs, and the rate that goes with them.
+    func share(_ index: Int, of count: Int) -> LoadPlan {
+        func part(of total: Int) -> Int { total * (index + 1) / count - total * index / count }
+        var plan = self
+        (plan.share, plan.shares) = (index, count)
+        plan.idle = part(of: idle)
+        if let chat {
+            let users = 2 * part(of: chat.users / 2)
+            plan.chat?.users = users
+            plan.chat?.rate = chat.rate * Double(users) / Double(chat.users)
+            if users == 0 { plan.chat = nil }
+        }
+        return plan
+    }
+}

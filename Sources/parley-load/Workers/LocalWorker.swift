@@ -1,0 +1,120 @@
+import NIOCore
+import ParleyClient
+
+/// A share of a run in this process, on one event loop.
+actor LocalWorker: LoadWorker {
+    private let plan: LoadPlan
+    private let eventLoop: any EventLoop
+    private var seats: [Seat] = []
+    private var load: OnLoop<Load>?
+
+    init(_ plan: LoadPlan, eventLoop: any EventLoop) {
+        self.plan = plan
+        self.eventLoop = eventLoop
+    }
+
+    func perform(_ request: WorkerRequest) async throws -> WorkerAnswer {
+        switch request {
+        case .signUp:
+            try allowDescriptors(for: plan.users)
+            try await signUp()
+            return .done
+        case .connect:
+            try await running().wait { load in
+                .andAllSucceed(load.scenarios.map { $0.fleet.connectAll() }, on: load.eventLoop)
+            }
+            return .done
+        case .begin(let phase):
+            try await running().run { $0.begin(phase) }
+            return .done
+        case .progress:
+            return .progress(
+                try await running().run { $0.scenarios.reduce(into: Progress()) { $0 += $1.takeProgress() } }
+            )
+        case .stop:
+            try await running().run { $0.scenarios.forEach { $0.stop() } }
+            return .done
+        case .results:
+            return .results(try await running().run { $0.takeResults() })
+        case .finish:
+            return .outcome(try await finish(running()))
+        }
+    }
+
+    private func running() throws -> OnLoop<Load> {
+        guard let load else { preconditionFailure("users come first") }
+        return load
+    }
+
+    private func signUp() async throws {
+        let gateways = try plan.gateways.map { try Target(url: $0) }
+        let roster = Roster(gateways: gateways, group: eventLoop, share: plan.share, shares: plan.shares)
+        let seats = try await roster.seats(plan.users)
+        let plan = plan
+        load = try await OnLoop(eventLoop) { eventLoop in
+            var scenarios: [any Scenario] = []
+            var rest = seats[...]
+            if let chat = plan.chat {
+                let journal = plan.journal.map { "\($0)/chat-\(plan.share).journal" }
+                let own = Array(rest.prefix(chat.users))
+                scenarios.append(try ChatScenario(chat, seats: own, journal: journal, eventLoop: eventLoop))
+                rest = rest.dropFirst(chat.users)
+            }
+            if plan.idle > 0 { scenarios.append(IdleScenario(seats: Array(rest), eventLoop: eventLoop)) }
+            return Load(scenarios: scenarios, eventLoop: eventLoop)
+        }
+    }
+
+    private func finish(_ load: OnLoop<Load>) async throws -> Outcome {
+        let eventLoop = eventLoop
+        let count = try await load.run { $0.scenarios.count }
+        for index in 0..<count {
+            let readings = try await load.run { $0.scenarios[index].readings() }
+            try await HistoryCheck(group: eventLoop).run(readings) { history, conversation in
+                try await load.run { $0.scenarios[index].record(history, of: conversation) }
+            }
+        }
+        let outcome = try await load.run { load in
+            load.scenarios.reduce(into: Outcome()) { $0 += $1.outcome() }
+        }
+        try await load.run { $0.scenarios.forEach { $0.fleet.closeAll() } }
+        // What ends with a close frame ends at once: let them leave.
+        try await Task.sleep(for: .milliseconds(500))
+        return outcome
+    }
+}
+
+/// A share's scenarios and what they use, on their loop.
+private final class Load {
+    let scenarios: [any Scenario]
+    let eventLoop: any EventLoop
+    private var before = GeneratorUsage()
+    private var usage = GeneratorUsage()
+
+    init(scenarios: [any Scenario], eventLoop: any EventLoop) {
+        (self.scenarios, self.eventLoop) = (scenarios, eventLoop)
+    }
+
+    func begin(_ phase: Phase) {
+        let loop = eventLoop.assumeIsolated()
+        loop.scheduleTask(deadline: .uptimeNanoseconds(UInt64(phase.measureFrom))) { self.before = self.usageNow() }
+        loop.scheduleTask(deadline: .uptimeNanoseconds(UInt64(phase.end))) {
+            self.usage = self.usageNow().since(self.before)
+        }
+        scenarios.forEach { $0.begin(phase) }
+    }
+
+    func takeResults() -> PhaseResults {
+        var results = PhaseResults(usage: usage)
+        for scenario in scenarios { results += scenario.takeResults() }
+        return results
+    }
+
+    private func usageNow() -> GeneratorUsage {
+        GeneratorUsage(
+            microseconds: ProcessTable.ownMicroseconds(),
+            bytesToClients: scenarios.reduce(0) { $0 + $1.fleet.bytesReceived },
+            bytesFromClients: scenarios.reduce(0) { $0 + $1.fleet.bytesSent }
+        )
+    }
+}

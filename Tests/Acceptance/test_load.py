@@ -1,0 +1,243 @@
+"""The load generator, as people run it."""
+
+import json
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture(scope="session")
+def parley_load(build):
+    """The command line of parley-load."""
+    directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
+    return str(directory / "parley-load")
+
+
+@pytest.fixture
+def load(parley_load):
+    """Runs parley-load to its end."""
+
+    def run(*arguments, code=0):
+        done = subprocess.run(
+            [parley_load, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+        return done
+
+    return run
+
+
+def chat(stack, *arguments, users=20, rate=100, duration=2):
+    return [
+        "chat", "--stack", stack.directory / "stack.json", "--users", users, "--rate", rate, "--duration", duration,
+        "--warmup", 1.5, *arguments,
+    ]
+
+
+def test_two_processes_count_as_one(stack, load, tmp_path):
+    done = load(*chat(stack, "--processes", 2, "--json", tmp_path / "chat.json"))
+    assert "Every promise held." in done.stdout
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert result["scenario"] == "chat" and result["processes"] == 2
+    assert result["sessions"] == result["connected"] == 20
+    assert result["sent"] == result["acked"] > 0
+    assert result["deliveries_expected"] == result["delivered"] == 2 * result["acked"]
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
+    assert result["conversations_read"] == 10 and result["violations"] == []
+    assert set(result["latency_ms"]) == set(result["ack_ms"]) == {"p50", "p90", "p99", "p999", "max"}
+    assert set(result["server_cpu_us_per_message"]) == {"gateways", "workers", "redis", "postgres", "total"}
+    assert result["latency_curve"][-1][0] == 100
+    assert [point["warmup"] for point in result["timeline"]][0] is True
+
+
+def test_mixed_holds_idle_sessions_besides(stack, load, tmp_path):
+    arguments = chat(stack, "--idle", 30, "--json", tmp_path / "mixed.json")
+    load("mixed", *arguments[1:])
+    result = json.loads((tmp_path / "mixed.json").read_text())
+    assert result["connected"] == result["sessions"] == 50
+    assert result["acked"] > 0 and result["conversations_read"] == 10
+
+
+def test_connect(stack, load, tmp_path):
+    load(
+        "connect", "--gateways", ",".join(stack.gateways), "--users", 40, "--duration", 1, "--processes", 2,
+        "--json", tmp_path / "connect.json",
+    )
+    result = json.loads((tmp_path / "connect.json").read_text())
+    assert result["sessions"] == result["connected"] == 40
+    assert "acked" not in result and "server_cpu_us_per_message" not in result
+
+
+def test_steps_go_up_to_the_limit(stack, load, tmp_path):
+    done = load(
+        *chat(stack, "--step", 50, "--until-p99", "0.001ms", "--json", tmp_path / "steps.json", duration=1)
+    )
+    result = json.loads((tmp_path / "steps.json").read_text())
+    assert [step["rate"] for step in result["steps"]] == [100, 100]
+    assert "highest_rate" not in result
+    assert "no rate had a p99" in done.stdout
+
+
+def edit(journal, kind, change):
+    """Changes a line of that kind in the middle of a journal; `change` takes all lines and the line's place."""
+    lines = journal.read_text().splitlines()
+    places = [place for place, line in enumerate(lines) if line.startswith(f"{kind} ")]
+    change(lines, places[len(places) // 2])
+    journal.write_text("\n".join(lines) + "\n")
+
+
+def drop(lines, place):
+    del lines[place]
+
+
+def double(lines, place):
+    lines.insert(place, lines[place])
+
+
+def swap(lines, place):
+    """Brings a delivery after the next one on the same device."""
+    device = lines[place].split()[2]
+    later = next(
+        at for at, line in enumerate(lines) if at > place and line.startswith("d ") and line.split()[2] == device
+    )
+    lines.insert(later, lines.pop(place))
+
+
+def leak(lines, place):
+    """Brings a delivery to a device of another pair besides."""
+    fields = lines[place].split()
+    fields[2] = str((int(fields[2]) + 2) % 20)
+    lines.insert(place, " ".join(fields))
+
+
+@pytest.mark.parametrize(
+    "kind, change, verdict",
+    [
+        ("d", drop, "lost"), ("e", drop, None), ("d", double, "duplicated"), ("d", swap, "reordered"),
+        ("d", leak, "leaked"),
+    ],
+)
+def test_a_damaged_journal_is_found_out(healthy_journal, load, tmp_path, kind, change, verdict):
+    copy = tmp_path / "chat-0.journal"
+    copy.write_bytes(healthy_journal.read_bytes())
+    assert "Every promise held." in load("check", tmp_path).stdout
+    edit(copy, kind, change)
+    if verdict is None:
+        # A history that is shorter than it says it is.
+        assert "not a line of a journal" in load("check", tmp_path, code=2).stderr
+    else:
+        output = load("check", tmp_path, code=1).stdout
+        assert re.search(rf"{verdict} +[1-9]", output) and re.search(rf"{verdict}: message \d+ \(seq", output)
+
+
+@pytest.fixture(scope="module")
+def healthy_journal(stack, parley_load, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("journal") / "run"
+    command = [parley_load, *map(str, chat(stack, "--journal", directory))]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return directory / "chat-0.journal"
+
+
+def test_a_journal_that_was_cut_off(healthy_journal, load, tmp_path):
+    copy = tmp_path / "chat-0.journal"
+    copy.write_bytes(healthy_journal.read_bytes()[:-300])
+    done = load("check", tmp_path, code=2)
+    assert "cut off" in done.stderr and "acknowledged" in done.stdout
+
+
+def test_a_full_disk_ends_the_run_with_the_figures_so_far(stack, parley_load, tmp_path):
+    def bound():
+        # Writing fails beyond so many bytes, as it does on a full disk.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    command = chat(stack, "--journal", tmp_path / "run", "--json", tmp_path / "chat.json", rate=500, duration=100)
+    done = subprocess.run(
+        [parley_load, *map(str, command)], capture_output=True, text=True, timeout=90, preexec_fn=bound, check=False
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "chat-0.journal could not be written: File too large" in done.stdout
+    assert json.loads((tmp_path / "chat.json").read_text())["acked"] > 0
+    assert "was cut off" in subprocess.run(
+        [parley_load, "check", tmp_path / "run"], capture_output=True, text=True, timeout=60, check=False
+    ).stderr
+
+
+def test_a_journal_of_another_run_is_left_alone(stack, load, healthy_journal):
+    before = healthy_journal.read_bytes()
+    assert "another run" in load(*chat(stack, "--journal", healthy_journal.parent), code=2).stderr
+    assert healthy_journal.read_bytes() == before
+
+
+def test_nobody_listens(load):
+    done = load("chat", "--gateways", "http://127.0.0.1:1", "--users", 2, "--duration", 1, code=2)
+    assert "http://127.0.0.1:1" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["chat"], "--gateways or --stack"),
+        (["chat", "--gateways", "http://x", "--users", "3"], "even"),
+        (["chat", "--gateways", "http://x", "--rate", "0"], "--rate"),
+        (["chat", "--gateways", "http://x", "--until-p99", "fast"], "--until-p99"),
+        (["chat", "--gateways", "http://x", "--processes", "0"], "--processes"),
+        (["chat", "--gateways", "http://x", "--body", "3"], "--body"),
+        (["mixed", "--gateways", "http://x", "--idle", "-1"], "--idle"),
+    ],
+)
+def test_bad_arguments(load, arguments, word):
+    assert word in load(*arguments, code=64).stderr
+
+
+def test_bad_places(load, tmp_path):
+    assert "https://x" in load("chat", "--gateways", "https://x", code=2).stderr
+    assert "does not describe" in load("chat", "--stack", tmp_path / "none.json", code=2).stderr
+    assert "no journal" in load("check", tmp_path, code=2).stderr
+
+
+def test_interrupted_runs_report_what_they_have(stack, parley_load, tmp_path):
+    command = [parley_load, *map(str, chat(stack, "--json", tmp_path / "chat.json", "--processes", 2, duration=120))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if re.match(r" +[23]\.\d ", line):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+    assert "ended early: interrupted" in rest
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert result["ended_early"] == "interrupted" and result["acked"] > 0 and result["lost"] == 0
+
+
+def test_a_gateway_that_dies_for_good(make_stack, parley_load, tmp_path):
+    stack = make_stack()
+    stack("up", "--gateways", 2)
+    command = [
+        parley_load, *map(str, chat(stack, "--json", tmp_path / "chat.json", "--drain", 60, rate=200, duration=8)),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if re.match(r" +[23]\.\d ", line):
+                break
+        stack("kill", "gateway-2")
+        began = time.monotonic()
+        output = process.stdout.read()
+        assert process.wait(timeout=120) == 0, output
+    finally:
+        process.kill()
+    assert time.monotonic() - began < 100
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert result["unexpected_closes"] >= 10 and result["connected"] == 20
+    assert result["delivered"] == 2 * result["acked"] > 0
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]

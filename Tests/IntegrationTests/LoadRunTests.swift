@@ -1,0 +1,121 @@
+import Foundation
+import NIOCore
+import NIOPosix
+import ParleyClient
+import ParleyWire
+import Testing
+
+@testable import parley_load
+
+/// Whole runs of the load generator, against a gateway in this process that can be told to break its promise.
+@Suite struct LoadRunTests {
+    private static func chat(
+        _ fault: EchoGateway.Fault? = nil,
+        breaking: Bool = false,
+        journal: String? = nil,
+        steps: Schedule.Steps? = nil
+    ) async throws -> RunReport {
+        var report: RunReport?
+        try await withEcho(fault: fault) { gateway, group in
+            let breaker = Task {
+                // Three times while messages flow; then devices come back in their own time.
+                for _ in 0..<3 where breaking {
+                    try await Task.sleep(for: .milliseconds(350))
+                    try await gateway.breakConnections()
+                }
+            }
+            var plan = LoadPlan(scenario: "chat", gateways: [gateway.url])
+            plan.chat = .init(users: 20, rate: 400)
+            plan.journal = journal
+            var run = LoadRun(plan: plan, schedule: Schedule(warmup: 0.2, duration: 1, steps: steps), group: group)
+            // What was dropped on purpose never comes.
+            run.drain = fault == nil ? 30 : 3
+            report = try await run.run()
+            breaker.cancel()
+            _ = await breaker.result
+        }
+        return try #require(report)
+    }
+
+    @Test func everythingIsCountedOnce() async throws {
+        let report = try await Self.chat()
+        #expect(report.holds)
+        #expect(report.results.sent > 0)
+        #expect(report.results.acked == report.results.sent)
+        #expect(report.results.delivered == 2 * report.results.sent)
+        #expect(report.results.deliveriesExpected == 2 * report.results.sent)
+        #expect(report.results.latency.count == report.results.sent)
+        #expect(report.outcome.conversationsRead == 10)
+        #expect(report.results.usage.bytesToClients > report.results.usage.bytesFromClients)
+        #expect(!report.timeline.isEmpty)
+    }
+
+    @Test func holdsWhileConnectionsBreak() async throws {
+        let report = try await Self.chat(breaking: true)
+        #expect(report.outcome.violations == Violations())
+        #expect(report.outcome.fleet.unexpectedCloses > 0)
+        #expect(report.results.delivered == 2 * report.results.sent)
+    }
+
+    @Test func seesADroppedMessage() async throws {
+        let report = try await Self.chat(.drop(50))
+        #expect(report.outcome.violations.lost > 0)
+        #expect(report.outcome.violations.items.first?.message.contains("did not reach") == true)
+        #expect(!report.holds)
+    }
+
+    @Test func seesADoubledMessage() async throws {
+        #expect(try await Self.chat(.double(50)).outcome.violations.duplicated > 0)
+    }
+
+    @Test func seesSwappedMessages() async throws {
+        #expect(try await Self.chat(.swap(20)).outcome.violations.reordered > 0)
+    }
+
+    @Test func seesALeakedMessage() async throws {
+        #expect(try await Self.chat(.leak(50)).outcome.violations.leaked > 0)
+    }
+
+    @Test func seesAMessageMissingInHistory() async throws {
+        let report = try await Self.chat(.forget(50))
+        #expect(report.outcome.violations.lost > 0)
+        #expect(report.results.delivered == 2 * report.results.acked)
+    }
+
+    /// The same judgement, in the run and from its journal.
+    @Test(arguments: [nil, EchoGateway.Fault.drop(50), .double(50), .swap(20), .forget(50)])
+    func journalIsJudgedAlike(_ fault: EchoGateway.Fault?) async throws {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let report = try await Self.chat(fault, journal: directory.path)
+        var reader = try JournalReader(path: directory.appendingPathComponent("chat-0.journal").path)
+        try reader.read()
+        #expect(reader.isWhole)
+        #expect(reader.ledger.verdict() == report.outcome.violations)
+        #expect(reader.ledger.verdict().isEmpty == (fault == nil))
+        #expect(reader.ledger.messages.count >= report.results.sent)
+    }
+
+    @Test func stepsEndAtTheLimit() async throws {
+        // No machine answers within no time: the first rate does not hold, nor does its repetition.
+        let report = try await Self.chat(steps: .init(first: 200, increment: 100, limit: 0))
+        #expect(report.steps?.results.map(\.rate) == [200, 200])
+        #expect(report.steps?.highest == nil)
+        #expect(report.holds)
+    }
+
+    @Test func idleSessionsAreHeld() async throws {
+        try await withEcho { gateway, group in
+            var plan = LoadPlan(scenario: "connect", gateways: [gateway.url])
+            plan.idle = 30
+            let report = try await LoadRun(
+                plan: plan,
+                schedule: Schedule(warmup: 0, duration: 0.5),
+                group: group
+            ).run()
+            #expect(report.holds)
+            #expect(report.outcome.fleet.connected == 30)
+        }
+    }
+}
