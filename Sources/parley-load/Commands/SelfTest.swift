@@ -18,6 +18,9 @@ struct SelfTest: AsyncParsableCommand {
     @Option(help: "How long to measure, in seconds.")
     var duration = 5.0
 
+    @Option(help: "Where to write the results as JSON.")
+    var json: String?
+
     func run() async throws {
         try await runScenario(threads: 1) { group in
             let servers = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -27,6 +30,7 @@ struct SelfTest: AsyncParsableCommand {
             let run = ChatRun(gateways: [try Target(url: gateway.url)], stack: nil, group: group, plan: plan)
             let report = try await run.run()
             report.printTable()
+            if let json { try report.write(to: json) }
             try await gateway.stop()
             try await servers.shutdownGracefully()
             return report.holds
