@@ -2,19 +2,17 @@
 
 SHELL := bash
 STACK := .stack/stack.json
-BENCH_DIR := .bench/stack
-BENCH_STACK := $(BENCH_DIR)/stack.json
 
-# For `make load` and `make bench`.
+# For `make load`.
 USERS ?= 200
 RATE ?= 500
 DURATION ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test load bench build format lint clean
+.PHONY: help run test load bench bench-compare bench-scaling build format lint clean
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 run: build ## two gateways and a worker in the foreground, http://localhost:8080
 	Scripts/stack run
@@ -31,12 +29,16 @@ load: ## the load generator against the running stack (USERS, RATE, DURATION)
 	.build/release/parley-load chat --stack $(STACK) --users $(USERS) --rate $(RATE) --duration $(DURATION) \
 		--json .bench/load.json
 
-bench: build ## the README's figures, on a stack of their own
-	@mkdir -p .bench
-	Scripts/stack up --dir $(BENCH_DIR)
-	trap 'Scripts/stack down --wipe --dir $(BENCH_DIR)' EXIT; \
-	.build/release/parley-load connect --stack $(BENCH_STACK) --users 10000 --duration 60 --json .bench/connect.json && \
-	.build/release/parley-load chat --stack $(BENCH_STACK) --users 1000 --rate 2000 --duration 60 --json .bench/chat.json
+bench: build ## all benchmarks, each on a stack of its own, and the README's tables from them
+	Scripts/bench run
+	Scripts/bench table
+
+bench-compare: ## the results of the last `make bench` beside others (BASE=DIR)
+	@test -n "$(BASE)" || { echo "compare with which results? make bench-compare BASE=DIR"; exit 2; }
+	Scripts/bench compare "$(BASE)"
+
+bench-scaling: build ## the same rate with 1, 2, 4 and 8 gateways, into the README too
+	Scripts/bench scaling
 
 build: ## the release build
 	Scripts/bootstrap

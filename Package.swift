@@ -130,6 +130,7 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "ParleyServer", "ParleyClient", "ParleyWire", "parley-load", "TestSupport", nioCore, nioPosix,
+                argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: settings

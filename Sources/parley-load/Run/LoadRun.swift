@@ -48,7 +48,7 @@ struct LoadRun {
 
     /// Goes through the schedule's phases.
     private func measure(_ workers: WorkerGroup, into report: inout RunReport) async throws {
-        var ticker = Ticker(start: NIODeadline.now() + .milliseconds(50))
+        var ticker = Ticker(start: NIODeadline.now() + .milliseconds(50), hasMessages: plan.chat != nil)
         guard var steps = schedule.steps else {
             (report.results, _) = try await phase(factor: 1, workers, &ticker, &report)
             report.timeline = ticker.points

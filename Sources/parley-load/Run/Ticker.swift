@@ -4,20 +4,23 @@ import NIOCore
 struct Ticker {
     private(set) var points: [TimelinePoint] = []
     private let start: NIODeadline
+    /// Else only the sessions are shown.
+    private let hasMessages: Bool
     private var count = 0
     /// What came since the last line, between phases.
     private var gathered = Progress()
     private var last: NIODeadline
 
-    init(start: NIODeadline) {
+    init(start: NIODeadline, hasMessages: Bool) {
         (self.start, last) = (start, start)
+        self.hasMessages = hasMessages
     }
 
     /// When the next line is due.
     var next: NIODeadline { start + .seconds(Int64(count + 1)) }
 
     func printHeader() {
-        say("     s    acked/s   p50 ms   p99 ms   connected   errors   late")
+        say("     s   connected" + (hasMessages ? "    acked/s   p50 ms   p99 ms   errors   late" : ""))
     }
 
     /// What is seen between lines, added to the next one.
@@ -46,11 +49,13 @@ struct Ticker {
         )
         points.append(point)
         (gathered, last) = (Progress(), now)
-        let cells = [
-            pad(number(point.s), 6), pad(String(point.acked), 10), pad(milliseconds(point.p50), 8),
-            pad(milliseconds(point.p99), 8), pad(String(point.connected), 11), pad(String(point.errors), 8),
-            pad(String(point.late), 6),
-        ]
+        var cells = [pad(number(point.s), 6), pad(String(point.connected), 11)]
+        if hasMessages {
+            cells += [
+                pad(String(point.acked), 10), pad(milliseconds(point.p50), 8), pad(milliseconds(point.p99), 8),
+                pad(String(point.errors), 8), pad(String(point.late), 6),
+            ]
+        }
         say(cells.joined(separator: " ") + (isWarmup ? "   warm-up" : ""))
     }
 }

@@ -1,0 +1,85 @@
+"""The benchmarks: what runs, and what of its result the README and comparisons show. Adding one is one entry."""
+
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """A row of the table. `what` may name fields of the result: "of {acked:,} messages"."""
+
+    what: str
+    paths: tuple  # of numbers in the result; several stand side by side in the row
+    unit: str = ""
+    target: str = ""
+    more_is_better: bool = False
+
+
+class Benchmark(NamedTuple):
+    name: str  # of the result's file
+    about: str
+    arguments: str  # of parley-load; --stack and --json are added
+    seconds: int  # that it takes, about
+    figures: tuple
+    needs_stack: bool = True  # two fresh gateways and a worker
+
+
+LATENCY = ("latency_ms.p50", "latency_ms.p99")
+PROMISES = Figure(
+    "lost, duplicated, reordered, leaked of {acked:,} messages, each delivered to two devices",
+    ("lost", "duplicated", "reordered", "leaked"), target="0",
+)
+CPU = "server_cpu_us_per_message."
+CPU_BY_GROUP = (CPU + "gateways", CPU + "workers", CPU + "redis", CPU + "postgres")
+
+ALL = (
+    Benchmark(
+        "connect", "10,000 idle signed-in sessions on two gateways, held for 60 s",
+        "connect --users 10000 --duration 60", 80,
+        (
+            Figure("sessions held", ("connected",), more_is_better=True),
+            Figure("connecting them all", ("connect_seconds",), "s"),
+            Figure("memory of a gateway for each", ("rss_kb_per_session",), "KiB", "≤ 6 KiB"),
+        ),
+    ),
+    Benchmark(
+        "chat", "1:1 chat over two gateways, 1,000 users, 2,000 messages/s for 60 s",
+        "chat --users 1000 --rate 2000 --duration 60", 80,
+        (
+            Figure("send to delivery, p50", LATENCY[:1], "ms", "≤ 1.5 ms"),
+            Figure("send to delivery, p99", LATENCY[1:], "ms", "≤ 6 ms"),
+            PROMISES,
+            Figure("server CPU a message, all processes", (CPU + "total",), "µs", "≤ 70 µs"),
+            Figure("of it gateways, workers, Redis, PostgreSQL", CPU_BY_GROUP, "µs"),
+        ),
+    ),
+    Benchmark(
+        "chat-5000", "the same at 5,000 messages/s", "chat --users 1000 --rate 5000 --duration 60", 80,
+        (
+            Figure("send to delivery, p50 and p99", LATENCY, "ms"),
+            PROMISES,
+            Figure("server CPU a message, all processes", (CPU + "total",), "µs", "≤ 70 µs"),
+            Figure(
+                "CPU a message of the load generator, and of the gateways",
+                ("generator_cpu_us_per_message", CPU + "gateways"), "µs", "the first below the second",
+            ),
+        ),
+    ),
+    Benchmark(
+        "chat-steps", "the same, 1,000 messages/s more every 10 s until the p99 is above 50 ms",
+        "chat --users 1000 --rate 1000 --step 1000 --until-p99 50ms --duration 10", 200,
+        (Figure("highest rate that held", ("highest_rate",), "/s", "≥ 15,000/s", more_is_better=True),),
+    ),
+    Benchmark(
+        "self-test", "the load generator against an echo in its own process",
+        "self-test --rate 20000 --duration 10", 15,
+        (
+            Figure("messages it sends, receives and checks", ("rate_achieved",), "/s", more_is_better=True),
+            Figure("CPU a message, the echo's too", ("generator_cpu_us_per_message",), "µs"),
+        ),
+        needs_stack=False,
+    ),
+)
+
+# What Scripts/bench scaling runs for each number of gateways.
+SCALING = "chat --users 1000 --rate {rate} --duration 30"
+GATEWAYS = (1, 2, 4, 8)
+SCALING_TARGET = 1.1  # CPU a message with most gateways over that with one

@@ -1,0 +1,96 @@
+"""The README's tables, written from results between markers."""
+
+import os
+import subprocess
+
+from . import benchmarks, results
+from .results import BenchError, number, reading, shown, with_unit
+
+
+def measured(directory):
+    """What was measured, against its target, with the command that gave it."""
+    rows, runs = [], set()
+    for benchmark in benchmarks.ALL:
+        file = os.path.join(directory, benchmark.name + ".json")
+        command = f"parley-load {benchmark.arguments}"
+        result = results.read(file)
+        with reading(file):
+            run = result["run"]
+            check_build(run, file)
+            if run["command"] != command:
+                raise BenchError(
+                    f"{file} is of another command than {command}; Scripts/bench run --only {benchmark.name}"
+                )
+            runs.add((run["date"], run["commit"]))
+            rows.append(f"| **{benchmark.about}**: `{command}` | | |")
+            for figure in benchmark.figures:
+                numbers = ", ".join(shown(number(result, path)) for path in figure.paths)
+                rows.append(
+                    f"| {figure.what.format_map(result)} | {with_unit(numbers, figure.unit)} | {figure.target} |"
+                )
+    file = os.path.join(directory, "machine.json")
+    machine = results.read(file)
+    with reading(file):
+        origin = described(machine, runs)
+    return "\n".join([origin, "", "| what | measured | target |", "| --- | --- | --- |", *rows])
+
+
+def check_build(run, file):
+    if run["build"] != "release":
+        raise BenchError(f"{file} is of build {run['build']}: the README shows the release build alone")
+
+
+def described(machine, runs):
+    """The machine, and when which versions were measured."""
+    when = ", ".join(f"{date} ({commit})" for date, commit in sorted(runs))
+    return "{cores} cores ({cpu}), {memory_gib} GiB, Linux {kernel}; ".format_map(machine) + when + "."
+
+
+def scaling(result, file):
+    """CPU a message with more and more gateways."""
+    groups = (*benchmarks.CPU_BY_GROUP, benchmarks.CPU + "total")
+    rows = []
+    with reading(file):
+        run, points = result["run"], result["points"]
+        for point in points:
+            cpu = [number(point, path) for path in groups]
+            ratio = cpu[-1] / number(points[0], groups[-1])
+            cells = [*map(shown, cpu), f"{ratio:.2f}", shown(number(point, "latency_ms.p99"))]
+            rows.append(f"| {point['gateways']} | {' | '.join(cells)} |")
+        origin = described(result["machine"], {(run["date"], run["commit"])})
+        return "\n".join([
+            f"`{run['command']}`; {origin} Target: with {points[-1]['gateways']} gateways at most "
+            f"{benchmarks.SCALING_TARGET} times what one takes.",
+            "",
+            "| gateways | CPU a message, µs: gateways | workers | Redis | PostgreSQL | all | to one | p99, ms |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+        ])
+
+
+def capacity(directory, parley_load):
+    """The capacity model's table, from these results."""
+    files = [os.path.join(directory, name) for name in ("chat.json", "connect.json")]
+    done = subprocess.run(
+        [parley_load, "capacity", "--markdown", "--bench", files[0], "--connect", files[1]],
+        capture_output=True, text=True, check=False,
+    )
+    if done.returncode != 0:
+        raise BenchError(f"the capacity table cannot be made: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def write(readme, sections):
+    """Puts each section between its markers, or changes nothing."""
+    with open(readme, encoding="utf-8") as file:
+        text = file.read()
+    for name, content in sections.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+        before, found, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not found or not found_end:
+            raise BenchError(f"{readme} has no lines {begin.strip()} and {end.strip()} to write between")
+        text = f"{before}{begin}{content}\n{end}{after}"
+    with open(readme + ".new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(readme + ".new", readme)
