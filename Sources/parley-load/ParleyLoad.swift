@@ -9,6 +9,6 @@ struct ParleyLoad: AsyncParsableCommand {
             Exit codes: 0 when every promise held, 1 when a message was lost, duplicated, reordered or leaked or a
             session did not hold, 2 when the run could not take place.
             """,
-        subcommands: [Chat.self, Connect.self, SelfTest.self]
+        subcommands: [Chat.self, Connect.self, SelfTest.self, RenderReport.self]
     )
 }
