@@ -95,6 +95,7 @@ let package = Package(
                 "ParleyClient", "ParleyWire", argumentParser, nioCore, nioPosix,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
+            resources: [.embedInCode("Report/Page")],
             swiftSettings: settings
         ),
 

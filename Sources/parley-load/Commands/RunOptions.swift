@@ -26,6 +26,9 @@ struct RunOptions: ParsableArguments {
     @Option(help: "Where to write the results as JSON.")
     var json: String?
 
+    @Option(help: "Where to write the results as one page with charts.")
+    var html: String?
+
     @Option(help: "A folder for the journals, which `parley-load check` judges again.")
     var journal: String?
 
@@ -76,7 +79,9 @@ struct RunOptions: ParsableArguments {
 
     private func finish(_ report: RunReport) throws -> ExitCode {
         report.printTable()
-        if let json { try writeJSON(report, to: json) }
+        let result = try resultJSON(report)
+        if let json { try write(result, to: json) }
+        if let html { try write(HTMLReport.render(json: result), to: html) }
         if !report.holds { return .brokenPromise }
         return report.outcome.trouble == nil ? .success : .couldNotRun
     }

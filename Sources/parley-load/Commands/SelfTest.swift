@@ -35,7 +35,7 @@ struct SelfTest: AsyncParsableCommand {
             let schedule = Schedule(warmup: 1, duration: duration)
             let report = try await LoadRun(plan: plan, schedule: schedule, group: group).run()
             report.printTable()
-            if let json { try writeJSON(report, to: json) }
+            if let json { try write(resultJSON(report), to: json) }
             try await gateway.stop()
             try await servers.shutdownGracefully()
             return report.holds ? .success : .brokenPromise

@@ -16,12 +16,17 @@ func printTable(_ rows: [(String, String)]) {
     }
 }
 
-/// Writes results as JSON, whole or not at all.
-func writeJSON(_ value: some Encodable, to path: String) throws {
+/// Results as JSON for people and programs.
+func resultJSON(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+}
+
+/// Writes a file, whole or not at all.
+func write(_ text: String, to path: String) throws(LoadError) {
     do {
-        try encoder.encode(value).write(to: URL(fileURLWithPath: path), options: .atomic)
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
     } catch {
         throw LoadError("\(path) could not be written: \(error.localizedDescription)")
     }
