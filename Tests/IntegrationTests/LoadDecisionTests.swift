@@ -208,12 +208,12 @@ import Testing
         var steps = Schedule.Steps(first: 100, increment: 50, limit: 20)
         for (rate, milliseconds) in [(100.0, 5), (150, 30), (150, 10), (200, 25), (200, 25)] as [(Double, Int64)] {
             #expect(steps.next == rate)
-            steps.measured(results(milliseconds), rate: rate, seconds: 1, isDrained: true)
+            _ = steps.measured(results(milliseconds), rate: rate, seconds: 1, isDrained: true)
         }
         #expect(steps.next == nil)
         #expect(steps.highest == 150)
         steps = .init(first: 100, increment: 50, limit: 20)
-        steps.measured(results(5), rate: 100, seconds: 1, isDrained: false)
+        _ = steps.measured(results(5), rate: 100, seconds: 1, isDrained: false)
         #expect(steps.highest == nil && steps.next == 100)
     }
 

@@ -47,7 +47,7 @@ import Testing
         #expect(report.results.latency.count == report.results.sent)
         #expect(report.outcome.conversationsRead == 10)
         #expect(report.results.usage.bytesToClients > report.results.usage.bytesFromClients)
-        #expect(!report.timeline.isEmpty)
+        #expect(!report.measurement.timeline.isEmpty)
     }
 
     @Test func holdsWhileConnectionsBreak() async throws {
@@ -100,8 +100,8 @@ import Testing
     @Test func stepsEndAtTheLimit() async throws {
         // No machine answers within no time: the first rate does not hold, nor does its repetition.
         let report = try await Self.chat(steps: .init(first: 200, increment: 100, limit: 0))
-        #expect(report.steps?.results.map(\.rate) == [200, 200])
-        #expect(report.steps?.highest == nil)
+        #expect(report.measurement.steps?.results.map(\.rate) == [200, 200])
+        #expect(report.measurement.steps?.highest == nil)
         #expect(report.holds)
     }
 

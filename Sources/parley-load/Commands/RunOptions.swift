@@ -32,6 +32,9 @@ struct RunOptions: ParsableArguments {
     @Option(help: "A folder for the journals, which `parley-load check` judges again.")
     var journal: String?
 
+    @OptionGroup var seeding: SeedOptions
+    @OptionGroup var faulty: FaultOptions
+
     func validate() throws {
         guard gateways != nil || stack != nil else { throw ValidationError("--gateways or --stack is needed") }
         guard 1...10_000_000 ~= users else { throw ValidationError("--users must be positive") }
@@ -54,13 +57,18 @@ struct RunOptions: ParsableArguments {
             var plan = LoadPlan(scenario: scenario, gateways: urls)
             adjust(&plan)
             if let journal {
-                plan.journal = journal
                 try makeFolder(journal)
+                plan.journal = journal
             }
+            plan.seedDatabase = try seeding.seeder(stack: description)?.database
             var run = LoadRun(plan: plan, schedule: schedule, group: group)
-            (run.drain, run.processes, run.stack) = (drain, processes, description)
+            (run.drain, run.processes) = (drain, processes)
+            run.meter = try stack.map { try ServerMeter(stackPath: $0, eventLoop: group.any()) }
+            run.faults = try faulty.runner(stackPath: stack, seconds: schedule.warmup + schedule.duration)
             run.interrupt.listen()
-            return try await finish(run.run())
+            let report = try await run.run()
+            await run.meter?.close()
+            return try finish(report)
         }
     }
 

@@ -3,7 +3,7 @@ import NIOPosix
 import ParleyClient
 import ParleyWire
 
-/// The users of a run: signs them up, a bounded number at once.
+/// The users of a run: signs them up, or writes them into the database and signs them in, a bounded number at once.
 struct Roster {
     /// Requests under way at each gateway.
     static let window = 16
@@ -13,14 +13,23 @@ struct Roster {
     /// Which of so many equal parts these users are; decides their source addresses.
     var share = 0
     var shares = 1
+    var seeder: Seeder?
 
     /// New users, one an index: user i belongs to gateway i mod G for even i, its partner i + 1 to the next.
-    func seats(_ count: Int) async throws(ClientError) -> [Seat] {
+    func seats(_ count: Int) async throws -> [Seat] {
         // Six characters tell runs apart, below the 32 of a username.
         let run = String(UserID.random().description.prefix(6))
-        let accounts = try await each(count) { (index, api) throws(ClientError) in
-            let name = "load-\(run)-\(index)"
-            return try await api.signUp(username: name, password: "password-\(name)", displayName: name)
+        let accounts: [Account]
+        if let seeder {
+            let seeded = try await seeder.accounts(count: count, prefix: "load-\(run)")
+            accounts = try await each(count) { (index, api) throws(ClientError) in
+                try await api.refresh(seeded[index].refreshToken)
+            }
+        } else {
+            accounts = try await each(count) { (index, api) throws(ClientError) in
+                let name = "load-\(run)-\(index)"
+                return try await api.signUp(username: name, password: "password-\(name)", displayName: name)
+            }
         }
         return accounts.enumerated().map { seat(of: $1, at: $0, count: count) }
     }

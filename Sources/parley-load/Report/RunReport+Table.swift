@@ -8,6 +8,7 @@ extension RunReport {
         printSteps()
         for item in outcome.violations.items.prefix(20) { say("  \(item.kind.rawValue): \(item.message)") }
         if outcome.violations.items.count > 20 { say("  … (--json lists \(outcome.violations.items.count))") }
+        for fault in faults ?? [] { say("  \(pad(number(fault.s), 6)) s   \(fault.what)") }
         if let endedEarly { say("\nThe run ended early: \(endedEarly). These are the figures so far.") }
         say(holds ? "\nEvery promise held." : "\nA promise was BROKEN: see above.")
     }
@@ -46,7 +47,8 @@ extension RunReport {
 
     private func costRows() -> [(String, String)] {
         var rows: [(String, String)] = []
-        if let cpu {
+        let cost = serverCost
+        if let cpu = cost?.cpu {
             rows.append(
                 (
                     "server CPU a message, µs",
@@ -58,16 +60,23 @@ extension RunReport {
         if let own = perMessage(results.usage.microseconds) {
             rows.append(("generator CPU a message, µs", number(own)))
         }
-        if let down = perMessage(Double(results.usage.bytesToClients)),
-            let up = perMessage(Double(results.usage.bytesFromClients))
-        {
-            rows.append(("WebSocket bytes a message", "to clients \(number(down))   from clients \(number(up))"))
+        if let calls = cost?.redisCalls {
+            let sorted = calls.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.filter { $0.value >= 0.05 }
+            let text = sorted.map { "\($0.key) \(number($0.value))" }.joined(separator: "   ")
+            rows.append(("Redis calls a message", text))
         }
+        let bytes = [
+            ("to clients", perMessage(Double(results.usage.bytesToClients))),
+            ("from clients", perMessage(Double(results.usage.bytesFromClients))),
+            ("to Redis", cost?.bytesToRedis), ("from Redis", cost?.bytesFromRedis),
+        ]
+        let text = bytes.compactMap { name, value in value.map { "\(name) \(number($0))" } }.joined(separator: "   ")
+        if !text.isEmpty { rows.append(("bytes a message", text)) }
         return rows
     }
 
     private func printSteps() {
-        guard let steps else { return }
+        guard let steps = measurement.steps else { return }
         say("\n  messages/s    achieved     p50 ms     p99 ms")
         for step in steps.results {
             let cells = [

@@ -1,27 +1,32 @@
 /// What a run comes to.
 struct RunReport: Sendable {
     let plan: LoadPlan
-    let schedule: Schedule
+    /// Of the measurement, or of each step, in seconds.
+    let duration: Double
     let processes: Int
-    var connectSeconds = 0.0
-    var results = PhaseResults()
-    var outcome = Outcome()
-    var steps: Schedule.Steps?
-    var timeline: [TimelinePoint] = []
-    var cpu: ServerUsage.Groups?
-    var rssPerSession: Double?
+    let connectSeconds: Double
+    let measurement: Measurement
+    let outcome: Outcome
+    /// What went wrong on purpose; nil where nothing was to.
+    let faults: [FaultRunner.Mark]?
+    let rssPerSession: Double?
+
+    var results: PhaseResults { measurement.results }
+
     /// Why the run was shorter than planned, or cannot be judged to its end.
-    var endedEarly: String?
+    var endedEarly: String? { measurement.endedEarly ?? outcome.trouble }
 
     /// Whether every promise was kept.
     var holds: Bool {
         let fleet = outcome.fleet
+        let mustHoldSessions = plan.chat == nil && faults == nil
         return outcome.violations.isEmpty
-            && (plan.idle == 0 || plan.chat != nil || fleet.connected == fleet.devices && fleet.unexpectedCloses == 0)
+            && (!mustHoldSessions || fleet.connected == fleet.devices && fleet.unexpectedCloses == 0)
     }
 
-    var rateAchieved: Double { rounded(Double(results.acked) / schedule.duration) }
+    var rateAchieved: Double { rounded(Double(results.acked) / duration) }
     var connectsPerSecond: Double { rounded(Double(plan.users) / max(connectSeconds, 0.001)) }
+    var serverCost: ServerCost? { measurement.server?.perMessage(results.sent) }
 
     func perMessage(_ total: Double) -> Double? {
         results.sent == 0 ? nil : rounded(total / Double(results.sent))
@@ -36,7 +41,7 @@ extension RunReport: Encodable {
         case errors, unexpected_closes, resyncs, conversations_read, ended_early
         case latency_ms, ack_ms, latency_curve, rate_achieved
         case server_cpu_us_per_message, generator_cpu_us_per_message, rss_kb_per_session, bytes_per_message
-        case timeline, steps, highest_rate
+        case redis_calls_per_message, timeline, faults, steps, highest_rate
         case sessions, connected, connect_seconds, connects_per_second, failures, heartbeats_answered
         case last_close_reason
     }
@@ -45,11 +50,12 @@ extension RunReport: Encodable {
         var json = encoder.container(keyedBy: Key.self)
         try json.encode(plan.scenario, forKey: .scenario)
         try json.encode(plan.users, forKey: .users)
-        try json.encode(schedule.duration, forKey: .duration_s)
+        try json.encode(duration, forKey: .duration_s)
         try json.encode(processes, forKey: .processes)
         try json.encode(plan.gateways.count, forKey: .gateways)
         try json.encodeIfPresent(endedEarly, forKey: .ended_early)
-        try json.encode(timeline, forKey: .timeline)
+        try json.encode(measurement.timeline, forKey: .timeline)
+        try json.encodeIfPresent(faults, forKey: .faults)
         try json.encodeIfPresent(rssPerSession, forKey: .rss_kb_per_session)
         try encodeFleet(&json)
         if let chat = plan.chat { try encodeMessages(chat, &json) }
@@ -86,14 +92,18 @@ extension RunReport: Encodable {
         try json.encode(results.ack.summary, forKey: .ack_ms)
         try json.encode(results.latency.curve, forKey: .latency_curve)
         try json.encode(rateAchieved, forKey: .rate_achieved)
-        try json.encodeIfPresent(cpu, forKey: .server_cpu_us_per_message)
+        let cost = serverCost
+        try json.encodeIfPresent(cost?.cpu, forKey: .server_cpu_us_per_message)
+        try json.encodeIfPresent(cost?.redisCalls, forKey: .redis_calls_per_message)
         try json.encodeIfPresent(perMessage(results.usage.microseconds), forKey: .generator_cpu_us_per_message)
         let bytes = [
             "to_clients": perMessage(Double(results.usage.bytesToClients)),
             "from_clients": perMessage(Double(results.usage.bytesFromClients)),
+            "to_redis": cost?.bytesToRedis,
+            "from_redis": cost?.bytesFromRedis,
         ]
         try json.encode(bytes.compactMapValues(\.self), forKey: .bytes_per_message)
-        if let steps {
+        if let steps = measurement.steps {
             try json.encode(steps.results, forKey: .steps)
             try json.encodeIfPresent(steps.highest, forKey: .highest_rate)
         }

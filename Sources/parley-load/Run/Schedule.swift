@@ -29,17 +29,22 @@ struct Schedule: Sendable {
             return results.count { $0.rate == last.rate } < 2 ? last.rate : nil
         }
 
-        mutating func measured(_ results: PhaseResults, rate: Double, seconds: Double, isDrained: Bool) {
+        mutating func measured(
+            _ results: PhaseResults,
+            rate: Double,
+            seconds: Double,
+            isDrained: Bool
+        ) -> StepResult {
             let p99 = results.latency.percentile(99)
-            self.results.append(
-                StepResult(
-                    rate: rate,
-                    rate_achieved: rounded(Double(results.acked) / seconds),
-                    p50: results.latency.percentile(50),
-                    p99: p99,
-                    holds: isDrained && results.acked > 0 && p99 <= limit
-                )
+            let step = StepResult(
+                rate: rate,
+                rate_achieved: rounded(Double(results.acked) / seconds),
+                p50: results.latency.percentile(50),
+                p99: p99,
+                holds: isDrained && results.acked > 0 && p99 <= limit
             )
+            self.results.append(step)
+            return step
         }
     }
 }

@@ -48,7 +48,8 @@ actor LocalWorker: LoadWorker {
 
     private func signUp() async throws {
         let gateways = try plan.gateways.map { try Target(url: $0) }
-        let roster = Roster(gateways: gateways, group: eventLoop, share: plan.share, shares: plan.shares)
+        var roster = Roster(gateways: gateways, group: eventLoop, share: plan.share, shares: plan.shares)
+        roster.seeder = plan.seedDatabase.map { Seeder(database: $0) }
         let seats = try await roster.seats(plan.users)
         let plan = plan
         load = try await OnLoop(eventLoop) { eventLoop in
