@@ -92,7 +92,8 @@ let package = Package(
         .executableTarget(
             name: "parley-load",
             dependencies: [
-                "ParleyClient", "ParleyWire", argumentParser, nioCore, nioPosix,
+                "ParleyClient", "ParleyWire", "RedisClient", "PostgresClient",
+                argumentParser, nioCore, nioPosix, logging,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: settings
@@ -129,7 +130,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "ParleyServer", "ParleyClient", "ParleyWire", "parley-load", "TestSupport", nioCore, nioPosix,
+                "ParleyServer", "ParleyClient", "ParleyWire", "PostgresClient", "parley-load", "TestSupport",
+                argumentParser, nioCore, nioPosix, nioHTTP1,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: settings

@@ -1,5 +1,3 @@
-import Foundation
-
 /// The processor time and memory of a stack's processes, from /proc.
 struct ServerUsage: Sendable {
     /// Processor time since the start of the processes, in microseconds.
@@ -55,51 +53,5 @@ struct ServerUsage: Sendable {
     /// What each of so many sessions adds to the gateways' resident memory, in KiB.
     func rssPerSession(since earlier: ServerUsage, sessions: Int) -> Double {
         rounded(Double(gatewayRSS - earlier.gatewayRSS) / Double(max(1, sessions)))
-    }
-}
-
-/// To three decimals.
-func rounded(_ number: Double) -> Double { (number * 1000).rounded() / 1000 }
-
-/// All processes at one moment: who descends from whom, and what each has used.
-struct ProcessTable {
-    private var children: [Int32: [Int32]] = [:]
-    private var ticks: [Int32: Int] = [:]
-
-    init() {
-        let entries = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-        for pid in entries.compactMap({ Int32($0) }) {
-            guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
-                let nameEnd = stat.lastIndex(of: ")")
-            else { continue }
-            // After the name: state, ppid, …; utime, stime and those of children that ended are fields 14 to 17.
-            let fields = stat[stat.index(after: nameEnd)...].split(separator: " ")
-            guard fields.count > 14, let parent = Int32(fields[1]) else { continue }
-            children[parent, default: []].append(pid)
-            ticks[pid] = fields[11...14].reduce(0) { $0 + (Int($1) ?? 0) }
-        }
-    }
-
-    /// The processor time of a process, its descendants and those of them that ended.
-    func microseconds(ofTree pid: Int32) -> Double {
-        let own = Double(ticks[pid] ?? 0) * 1_000_000 / Double(sysconf(Int32(_SC_CLK_TCK)))
-        return children[pid, default: []].reduce(own) { $0 + microseconds(ofTree: $1) }
-    }
-
-    static func residentKiB(_ pid: Int32) -> Int? {
-        guard let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
-            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") })
-        else { return nil }
-        return line.split(separator: " ").dropFirst().first.flatMap { Int($0) }
-    }
-}
-
-extension ProcessTable {
-    /// This process's own processor time, in microseconds.
-    static func ownMicroseconds() -> Double {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        func microseconds(_ time: timeval) -> Double { Double(time.tv_sec) * 1e6 + Double(time.tv_usec) }
-        return microseconds(usage.ru_utime) + microseconds(usage.ru_stime)
     }
 }
