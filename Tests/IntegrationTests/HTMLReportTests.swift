@@ -46,9 +46,9 @@ import Testing
         #expect(HTMLReport.render(json: json).contains("\n\(json)\n"))
     }
 
-    @Test func aPageThatCannotBeWrittenSaysWhere() {
+    @Test func aFileThatCannotBeWrittenSaysWhere() {
         let error = #expect(throws: LoadError.self) {
-            try HTMLReport.write(json: "{}", to: "/nonexistent/report.html")
+            try write("{}", to: "/nonexistent/report.html")
         }
         #expect(error?.description.hasPrefix("/nonexistent/report.html could not be written") == true)
     }
