@@ -58,17 +58,27 @@ import Testing
         }
     }
 
-    @Test func `a start that takes long holds up nothing else`() async throws {
+    @Test func `a fault waits for the one before it`() async throws {
         let stack = try FakeStack(#"while [ "$1" = start ] && [ ! -e "$4/go" ]; do sleep 0.05; done"#)
         let runner = try stack.runner("0s kill a\n1ms start a\n2ms kill b\n3ms start b")
         try await runner.during {
-            try await Self.wait(for: 2, of: runner)
-            #expect(Set(runner.marks.map(\.what)) == ["kill a", "kill b"])
+            try await Self.wait(for: 1, of: runner)
+            try await Task.sleep(for: .milliseconds(300))
+            #expect(stack.log == ["kill a"])
             try Data().write(to: URL(fileURLWithPath: stack.path("go")))
+            try await Self.wait(for: 4, of: runner)
         }
-        // What was under way when the load ended was waited for.
-        #expect(Set(stack.log.suffix(2)) == ["start a", "start b"])
-        #expect(runner.marks.count == 4)
+        #expect(stack.log == ["kill a", "start a", "kill b", "start b"])
+    }
+
+    @Test func `what is under way when the load ends is waited for`() async throws {
+        let stack = try FakeStack(#"[ "$1" != start ] || { touch "$4/begun"; sleep 1; }"#)
+        let runner = try stack.runner("0s kill a\n1ms start a")
+        try await runner.during {
+            let hasBegun = try await eventually { FileManager.default.fileExists(atPath: stack.path("begun")) }
+            #expect(hasBegun)
+        }
+        #expect(stack.log == ["kill a", "start a"])
     }
 
     @Test func `a fault that fails ends the run with what the program printed`() async throws {

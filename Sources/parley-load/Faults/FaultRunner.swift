@@ -27,8 +27,9 @@ final class FaultRunner: Sendable {
     /// What has taken effect so far.
     var marks: [Mark] { state.withLock { $0.marks } }
 
-    /// Carries the faults out while `load` runs, each at its time after now whatever the others take; those on one
-    /// process one after the other. Faults that are due only after the end of `load` are left out.
+    /// Carries the faults out while `load` runs, each at its time after now, or once the one before it has taken effect
+    /// where that is later: a script says what happens one after the other, also on a machine that is slow today.
+    /// Faults that are due only after the end of `load` are left out.
     ///
     /// However it ends, what was left paused is resumed, and what was left ended stays so; a line names each.
     ///
@@ -50,11 +51,9 @@ final class FaultRunner: Sendable {
     ) async throws -> Value {
         let start = ContinuousClock.now
         return try await withThrowingTaskGroup(of: Value?.self) { tasks in
-            for faults in Dictionary(grouping: script.faults, by: \.process).values {
-                tasks.addTask {
-                    try await self.carryOut(faults, from: start)
-                    return nil
-                }
+            tasks.addTask {
+                try await self.carryOut(self.script.faults, from: start)
+                return nil
             }
             tasks.addTask { try await load() }
             var result: Value?
