@@ -27,7 +27,7 @@ load: ## the load generator against the running stack (USERS, RATE, DURATION)
 	@test -f $(STACK) || { echo "no stack runs: make run, or Scripts/stack up"; exit 1; }
 	@mkdir -p .bench
 	.build/release/parley-load chat --stack $(STACK) --users $(USERS) --rate $(RATE) --duration $(DURATION) \
-		--json .bench/load.json
+		--json .bench/load.json --html .bench/load.html
 
 bench: build ## all benchmarks, each on a stack of its own, and the README's tables from them
 	Scripts/bench run

@@ -52,6 +52,16 @@ ALL = (
         ),
     ),
     Benchmark(
+        "connect-20000", "20,000 sessions connect from two generator processes, held for 10 s",
+        "connect --users 20000 --processes 2 --duration 10 --seed-users", 60,
+        (Figure("connecting them all", ("connect_seconds",), "s", "≤ 30 s"),),
+    ),
+    Benchmark(
+        "mixed", "the same chat among 10,000 idle sessions",
+        "mixed --users 1000 --rate 2000 --idle 10000 --duration 60 --seed-users", 90,
+        (Figure("send to delivery, p50 and p99", LATENCY, "ms"), PROMISES),
+    ),
+    Benchmark(
         "chat-5000", "the same at 5,000 messages/s", "chat --users 1000 --rate 5000 --duration 60", 80,
         (
             Figure("send to delivery, p50 and p99", LATENCY, "ms"),
@@ -67,6 +77,20 @@ ALL = (
         "chat-steps", "the same, 1,000 messages/s more every 10 s until the p99 is above 50 ms",
         "chat --users 1000 --rate 1000 --step 1000 --until-p99 50ms --duration 10", 200,
         (Figure("highest rate that held", ("highest_rate",), "/s", "≥ 15,000/s", more_is_better=True),),
+    ),
+    Benchmark(
+        "kills", "kill -9 of every process in turn while 2,000 messages/s flow for 75 s",
+        "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/each-process.txt", 110,
+        (
+            PROMISES,
+            Figure("connections that ended", ("unexpected_closes",)),
+            Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms"),
+        ),
+    ),
+    Benchmark(
+        "pauses", "every process stands still for 5 or 6 s, one after the other, at 2,000 messages/s for 75 s",
+        "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/pauses.txt", 110,
+        (PROMISES, Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms")),
     ),
     Benchmark(
         "self-test", "the load generator against an echo in its own process",

@@ -38,7 +38,9 @@ class Runner:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         with self.stack(gateways) if gateways else contextlib.nullcontext([]) as stack:
-            status = call([self.parley_load, *arguments, *stack, "--json", path])
+            # Fault scripts are named from the checkout.
+            command = [self.parley_load, *arguments, *stack, "--json", os.path.abspath(path)]
+            status = call(command, cwd=self.root)
         if os.path.exists(path):
             run = {
                 "command": " ".join(["parley-load", *arguments]), "build": self.build, "commit": self.commit,

@@ -219,6 +219,40 @@ def test_interrupted_runs_report_what_they_have(stack, parley_load, tmp_path):
     assert result["ended_early"] == "interrupted" and result["acked"] > 0 and result["lost"] == 0
 
 
+def test_faults_happen_while_it_runs(make_stack, load, tmp_path):
+    """Seeded users, a gateway and the worker killed meanwhile, and everything of it on the page."""
+    stack = make_stack()
+    stack("up", "--gateways", 2)
+    (tmp_path / "faults").write_text("2s kill gateway-1\n3s start gateway-1\n4s kill worker-1  # for good\n")
+    done = load(
+        *chat(stack, "--faults", tmp_path / "faults", "--seed-users", "--stack-command", ROOT / "Scripts/stack",
+              "--html", tmp_path / "chat.html", "--json", tmp_path / "chat.json", rate=200, duration=10)
+    )
+    assert "worker-1 stays ended" in done.stdout
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert [fault["what"] for fault in result["faults"]] == ["kill gateway-1", "start gateway-1", "kill worker-1"]
+    assert result["acked"] > 0 and result["delivered"] == 2 * result["acked"] and result["connected"] == 20
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
+    assert result["redis_calls_per_message"]["fcall"] >= 1 and result["bytes_per_message"]["to_redis"] > 100
+    assert result["server_cpu_us_per_message"]["total"] > 0
+    page = (tmp_path / "chat.html").read_text()
+    assert "kill gateway-1" in page and "http-equiv" in page
+
+
+@pytest.mark.parametrize(
+    "script, word", [("soon kill redis", "a time such as"), ("1s kill gateway-9", "gateway-9"), ("1h kill redis", "time")]
+)
+def test_bad_fault_scripts(stack, load, tmp_path, script, word):
+    (tmp_path / "faults").write_text(script + "\n")
+    command = chat(stack, "--faults", tmp_path / "faults", "--stack-command", ROOT / "Scripts/stack")
+    assert word in load(*command, code=2).stderr
+
+
+def test_seeding_with_wrong_credentials(stack, load):
+    done = load(*chat(stack, "--seed-users", "--database", "postgres://nobody:wrong@127.0.0.1:1/x"), code=2)
+    assert done.stderr.startswith("parley-load: ") and "wrong" not in done.stderr
+
+
 def test_a_gateway_that_dies_for_good(make_stack, parley_load, tmp_path):
     stack = make_stack()
     stack("up", "--gateways", 2)

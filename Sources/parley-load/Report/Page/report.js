@@ -29,7 +29,7 @@ function verdict() {
     if (broken.length || violations.length) {
         return ["broken", "A promise was broken", `${broken.join(", ") || `Violations: ${violations.length}`}.`];
     }
-    if (isThere(result.sessions)) {
+    if (isThere(result.sessions) && !isThere(result.sent)) {
         const { connected, sessions, unexpected_closes: closes = 0 } = result;
         const detail = `${text(connected)} of ${text(sessions)} connected, ${text(closes)} closed unexpectedly.`;
         if (connected === sessions && closes === 0) return ["held", "Every session held", detail];
