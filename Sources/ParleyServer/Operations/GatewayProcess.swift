@@ -113,6 +113,7 @@ public struct GatewayProcess {
             history: services.history,
             authenticator: accounts.authenticator
         ).add(to: router)
+        SendRoute(services: services, authenticator: accounts.authenticator).add(to: router)
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
