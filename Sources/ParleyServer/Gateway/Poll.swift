@@ -16,7 +16,7 @@ final class Poll: QueueReader, @unchecked Sendable {
     private let connection: RedisConnection
     private(set) var id: QueueReader.ID = 0
     private(set) var slot = 0
-    /// When the hub calls `timeIsUp`.
+    /// From when on the hub calls `timeIsUp`.
     private(set) var deadline = NIODeadline.distantFuture
 
     private var state: PollState
@@ -68,6 +68,7 @@ final class Poll: QueueReader, @unchecked Sendable {
         services.sessionBegan()
         (id, slot) = hub.add(self)
         deadline = min(waitEnd, .now() + Self.patience)
+        hub.endInTime(self)
         end?.onEnd = { self.timeIsUp() }
         hub.follow(question.identity.user, self) { [weak self] in
             guard let self else { return }

@@ -84,9 +84,11 @@ final class SessionHub: @unchecked Sendable {
         let slot = Int.random(in: 0..<Self.slots)
         readers[nextID] = reader
         wheel.insert(nextID, slot: slot)
-        if let poll = reader as? Poll { polls[nextID] = poll }
         return (nextID, slot)
     }
+
+    /// Has `timeIsUp` called from a poll's deadline on.
+    func endInTime(_ poll: Poll) { polls[poll.id] = poll }
 
     func remove(_ reader: any QueueReader, user: UserID?) {
         readers[reader.id] = nil
