@@ -4,8 +4,6 @@ Two bystanders keep exchanging messages all the while: whatever one session does
 """
 
 import base64
-import hashlib
-import hmac
 import json
 import random
 import socket
@@ -16,7 +14,7 @@ import urllib.parse
 
 import httpx
 import pytest
-from client import PATIENCE, Account, RawSocket, Socket, close_code, frame, now_ms, poll, uuid7
+from client import PATIENCE, Account, RawSocket, Socket, close_code, frame, now_ms, poll, signed, uuid7
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -442,16 +440,6 @@ def test_no_auth_in_time(urls):
         sock.ping()
         assert close_code(sock, []) == 4500
         assert time.monotonic() - begin > 3
-
-
-def signed(stack, token, **changes):
-    """A token as a gateway would sign it, with other claims."""
-    header, claims, _ = token.split(".")
-    secret = base64.b64decode((stack.directory / "token.key").read_text().split(":")[-1])
-    claims = {**json.loads(base64.urlsafe_b64decode(claims + "==")), **changes}
-    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    code = hmac.new(secret, f"{header}.{payload}".encode(), hashlib.sha256).digest()
-    return f"{header}.{payload}.{base64.urlsafe_b64encode(code).decode().rstrip('=')}"
 
 
 def test_only_our_valid_tokens(urls, pair, stack):

@@ -94,7 +94,7 @@ enum ConversationJSON {
 }
 
 extension Response {
-    init(json: ByteBuffer) {
-        self.init(status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: json))
+    init(status: HTTPResponse.Status = .ok, json: ByteBuffer) {
+        self.init(status: status, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: json))
     }
 }

@@ -61,7 +61,7 @@ extension Request {
 
 extension ParleyRequestContext {
     /// Who asks, and the conversation that the path names.
-    fileprivate func conversation() throws -> (UserID, ConversationID) {
+    func conversation() throws -> (UserID, ConversationID) {
         let user = try requireIdentity().user
         // Ids hold colons, which clients may percent-encode.
         let text = try parameters.require("id").replacing("%3A", with: ":").replacing("%3a", with: ":")
@@ -74,5 +74,5 @@ extension ParleyRequestContext {
 
 extension HTTPProblem {
     /// Also what a stranger gets.
-    fileprivate static let noConversation = HTTPProblem(.notFound, "There is no such conversation.")
+    static let noConversation = HTTPProblem(.notFound, "There is no such conversation.")
 }

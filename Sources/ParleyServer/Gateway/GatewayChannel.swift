@@ -49,6 +49,7 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
 
     private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
         FirstRequestHandler.remove(from: channel)
+        try channel.pipeline.syncOperations.addHandler(ConnectionEndHandler())
         try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
         try channel.pipeline.syncOperations.addHandler(
             HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger)

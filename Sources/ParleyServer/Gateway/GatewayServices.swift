@@ -51,9 +51,11 @@ final class GatewayServices: Sendable {
         self.logger = logger
     }
 
+    /// Sockets, and polls that wait.
     var sessionCount: Int { sessions.load(ordering: .relaxed) }
     func sessionBegan() { sessions.add(1, ordering: .relaxed) }
     func sessionEnded() { sessions.subtract(1, ordering: .relaxed) }
+    var isFull: Bool { sessionCount >= configuration.capacity }
 
     /// Where a client of this gateway can go instead.
     var alternative: String? {
@@ -71,7 +73,7 @@ final class GatewayServices: Sendable {
     func setBacklogged(_ value: Bool) { backlogged.store(value, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
-        UpgradeCheck(origins: origins, isFull: isDraining || sessionCount >= configuration.capacity)
+        UpgradeCheck(origins: origins, isFull: isDraining || isFull)
     }
 
     /// - Returns: the headers of the 101 answer besides those of RFC 6455.

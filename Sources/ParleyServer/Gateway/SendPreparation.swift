@@ -7,38 +7,39 @@ struct SendPreparation {
         case ready(SendRequest)
         /// The cid was committed before; this is its first result.
         case repeated(SendResult)
-        case refused(ErrorCode, String)
+        case refused(SendRefusal)
     }
 
     let services: GatewayServices
 
-    func run(_ request: SendRequest) async throws -> Outcome {
-        var request = request
-        if let now = request.lookUpFrom {
-            if let found = try await services.history.find(request.cid, from: request.sender, in: request.conversation)
-            {
-                guard found.content.hash == request.contentHash else {
-                    return .refused(.conflict, "this cid was sent before with other content")
-                }
-                return .repeated(
-                    SendResult(mid: found.mid, seq: found.seq, timestamp: found.timestamp, isRepeat: true)
-                )
-            }
-            request.lookUpFrom = nil
-            request.lookedUpAt = now
-            return .ready(request)
-        }
+    func run(_ request: SendRequest) async -> Outcome {
         do {
+            return try await attempt(request)
+        } catch ConversationStore.Refusal.notFound {
+            return .refused(SendRefusal(.notFound, "no such conversation or user"))
+        } catch ConversationStore.Refusal.epochChanged {
+            services.learnEpoch()
+            return .refused(.epochChanged)
+        } catch {
+            return .refused(SendRefusal(error))
+        }
+    }
+
+    private func attempt(_ request: SendRequest) async throws -> Outcome {
+        var request = request
+        guard let now = request.lookUpFrom else {
             request.membershipVersion = try await services.conversations.prepare(
                 request.conversation,
                 for: request.sender
             )
             return .ready(request)
-        } catch ConversationStore.Refusal.notFound {
-            return .refused(.notFound, "no such conversation or user")
-        } catch ConversationStore.Refusal.epochChanged {
-            services.learnEpoch()
-            return .refused(.unavailable, "the sync epoch has changed")
         }
+        if let found = try await services.history.find(request.cid, from: request.sender, in: request.conversation) {
+            guard found.content.hash == request.contentHash else { return .refused(.conflict) }
+            return .repeated(SendResult(mid: found.mid, seq: found.seq, timestamp: found.timestamp, isRepeat: true))
+        }
+        request.lookUpFrom = nil
+        request.lookedUpAt = now
+        return .ready(request)
     }
 }

@@ -11,8 +11,7 @@ struct PendingSend: Sendable {
 
 /// A session's sends: from the frame to the commit and its answer.
 extension Session {
-    /// Redis may want something first a few times in a row (an epoch, then the conversation, then a look-up), not more.
-    private static let bounceLimit = 6
+    private var path: SendPath { SendPath(services: services) }
 
     func submit(_ send: ClientFrame.Send, id: FrameID?) {
         guard let user = identity?.user else { return }
@@ -23,20 +22,18 @@ extension Session {
                 retryMilliseconds: 100
             )
         }
-        if services.isBacklogged {
-            let error = FrameError(.overloaded, "too much waits for the archive", id: id, cid: cid)
-            return refuse(error, retryMilliseconds: 5000)
-        }
         let conversation: ConversationID
         switch send.target {
         case .user(user): return refuse(FrameError(.invalid, "to: that is yourself", id: id, cid: cid))
         case .user(let other): conversation = .direct(user, other)
         case .conversation(let named): conversation = named
         }
-        guard conversation.peer(of: user) != nil else {
-            return refuse(FrameError(.notFound, "no such conversation", id: id, cid: cid))
+        let request: SendRequest
+        do throws(SendRefusal) {
+            request = try path.admit(send.content, send.cid, in: conversation, from: user)
+        } catch {
+            return refuse(error, id: id, cid: cid)
         }
-        let request = SendRequest(conversation: conversation, sender: user, cid: send.cid, content: send.content)
         // Redis may ask for a look-up of the one, and for the conversation of the other.
         let age = WallClock.milliseconds() - send.cid.milliseconds
         let isLate = age > services.commit.dedupWindow - 30_000
@@ -58,69 +55,30 @@ extension Session {
     }
 
     private func issue(_ send: PendingSend, _ ticket: UInt64) {
-        guard let members = send.request.conversation.members else { return }
-        let command = services.commit.command(
-            for: send.request,
-            recipients: [members.lo, members.hi],
-            epoch: services.epochs.epoch
-        )
-        hub.connection(of: self).send(command, repeatable: true) { result in
-            self.answered(result, send, ticket)
-        }
-    }
-
-    private func answered(_ result: Result<RESPValue, RedisError>, _ send: PendingSend, _ ticket: UInt64) {
-        switch result {
-        case .failure(let error): refuse(send, ticket, error)
-        case .success(let reply):
-            switch SendAnswer(reply) {
-            case .done(let result, let pending):
-                services.epochs.acknowledged(result.mid)
-                hub.markKnown(send.request.conversation)
-                confirm(result, send, ticket)
-                if !pending.isEmpty { services.deliverLater(send.request.conversation, pending) }
-            case .conflict: refuse(send, ticket, .conflict, "this cid was sent before with other content")
-            case .future: refuse(send, ticket, .invalid, "cid: its time is more than a day ahead")
-            case .lookup(let now): bounce(send, ticket) { $0.lookUpFrom = now }
-            case .seed, .stale:
-                hub.forget(send.request.conversation)
-                bounce(send, ticket) { _ in }
-            case .epoch:
-                // Every session of the old epoch is about to be closed; this send is to be repeated after the resync.
-                services.learnEpoch()
-                refuse(send, ticket, .unavailable, "the sync epoch has changed")
-            case nil: refuse(send, ticket, .unavailable, "the commit was answered with something unknown")
+        hub.connection(of: self).send(path.command(for: send.request), repeatable: true) { result in
+            switch self.path.judge(result, of: send.request) {
+            case .committed(let result):
+                self.hub.markKnown(send.request.conversation)
+                self.confirm(result, send, ticket)
+            case .wanting(let request):
+                if request.lookUpFrom == nil { self.hub.forget(request.conversation) }
+                self.run(self.sends.bounced(ticket, PendingSend(request: request, id: send.id)))
+            case .refused(let refusal): self.refuse(send, ticket, refusal)
             }
         }
     }
 
-    private func bounce(_ send: PendingSend, _ ticket: UInt64, _ change: (inout SendRequest) -> Void) {
-        var send = send
-        send.request.bounces += 1
-        guard send.request.bounces < Self.bounceLimit else {
-            return refuse(send, ticket, .unavailable, "the conversation is changing too quickly")
-        }
-        change(&send.request)
-        run(sends.bounced(ticket, send))
-    }
-
     /// Does what Redis wanted first, off the event loop.
     private func prepare(_ send: PendingSend, _ ticket: UInt64) {
-        let services = self.services
+        let preparation = SendPreparation(services: services)
         let promise = eventLoop.makePromise(of: SendPreparation.Outcome.self)
-        promise.completeWithTask { try await SendPreparation(services: services).run(send.request) }
-        promise.futureResult.assumeIsolated().whenComplete { result in
-            switch result {
-            case .success(.ready(let request)):
+        promise.completeWithTask { await preparation.run(send.request) }
+        promise.futureResult.assumeIsolated().whenSuccess { outcome in
+            switch outcome {
+            case .ready(let request):
                 self.run(self.sends.prepared(ticket, PendingSend(request: request, id: send.id)))
-            case .success(.repeated(let result)): self.confirm(result, send, ticket)
-            case .success(.refused(let code, let why)): self.refuse(send, ticket, code, why)
-            case .failure(let error):
-                if let error = error as? RedisError {
-                    self.refuse(send, ticket, error)
-                } else {
-                    self.refuse(send, ticket, .unavailable, "a store cannot be reached")
-                }
+            case .repeated(let result): self.confirm(result, send, ticket)
+            case .refused(let refusal): self.refuse(send, ticket, refusal)
             }
         }
     }
@@ -128,54 +86,49 @@ extension Session {
     // MARK: Answers
 
     private func confirm(_ result: SendResult, _ send: PendingSend, _ ticket: UInt64) {
-        let level = services.configuration.acknowledgement
-        guard level != .committed else { return finish(result, send, ticket) }
-        // A repeat waits too: its first answer may have been lost before the level was reached.
-        let acknowledger = services.acknowledger
-        let promise = eventLoop.makePromise(of: Bool.self)
-        promise.completeWithTask { await acknowledger.wait(for: result.mid, level) }
-        promise.futureResult.assumeIsolated().whenSuccess { isReached in
-            if isReached {
-                self.finish(result, send, ticket)
-            } else {
-                self.refuse(send, ticket, .unavailable, "committed, but not \(level.rawValue) in time")
+        guard services.configuration.acknowledgement != .committed else { return finish(result, send, ticket) }
+        let path = self.path
+        let promise = eventLoop.makePromise(of: SendRefusal?.self)
+        promise.completeWithTask {
+            do throws(SendRefusal) {
+                try await path.confirm(result)
+                return nil
+            } catch {
+                return error
             }
+        }
+        promise.futureResult.assumeIsolated().whenSuccess { refusal in
+            if let refusal { self.refuse(send, ticket, refusal) } else { self.finish(result, send, ticket) }
         }
     }
 
     private func finish(_ result: SendResult, _ send: PendingSend, _ ticket: UInt64) {
-        let sent = ServerFrame.Sent(
-            cid: send.request.cid,
-            conv: send.request.conversation,
+        write(ServerFrame(.sent(ServerFrame.Sent(result, of: send.request)), id: send.id))
+        run(sends.finished(ticket))
+    }
+
+    private func refuse(_ send: PendingSend, _ ticket: UInt64, _ refusal: SendRefusal) {
+        refuse(refusal, id: send.id, cid: FrameID(send.request.cid))
+        run(sends.finished(ticket))
+    }
+
+    private func refuse(_ refusal: SendRefusal, id: FrameID?, cid: FrameID) {
+        refuse(
+            FrameError(refusal.code, refusal.message, id: id, cid: cid),
+            retryMilliseconds: refusal.retryMilliseconds
+        )
+    }
+}
+
+extension ServerFrame.Sent {
+    init(_ result: SendResult, of request: SendRequest) {
+        self.init(
+            cid: request.cid,
+            conv: request.conversation,
             mid: result.mid,
             seq: result.seq,
             ts: result.timestamp,
             dup: result.isRepeat
         )
-        write(ServerFrame(.sent(sent), id: send.id))
-        run(sends.finished(ticket))
-    }
-
-    private func refuse(_ send: PendingSend, _ ticket: UInt64, _ error: RedisError) {
-        if case .server(let answer) = error.code, answer.isRefusingWrites {
-            refuse(send, ticket, .overloaded, "the sync queues are full", retryMilliseconds: 5000)
-        } else if error.code == .queueFull {
-            refuse(send, ticket, .overloaded, "too much waits for the sync queues")
-        } else {
-            refuse(send, ticket, .unavailable, "the sync queues cannot be reached; the outcome is unknown")
-        }
-    }
-
-    private func refuse(
-        _ send: PendingSend,
-        _ ticket: UInt64,
-        _ code: ErrorCode,
-        _ message: String,
-        retryMilliseconds: Int64 = 1000
-    ) {
-        let error = FrameError(code, message, id: send.id, cid: FrameID(send.request.cid))
-        let isTransient = code == .unavailable || code == .overloaded
-        refuse(error, retryMilliseconds: isTransient ? retryMilliseconds : nil)
-        run(sends.finished(ticket))
     }
 }

@@ -8,6 +8,11 @@ extension Session {
     /// The last position written to the socket.
     var cursor: Int64 { sync?.cursor ?? 0 }
 
+    var position: ReaderPosition? {
+        guard stage == .attached, let identity else { return nil }
+        return ReaderPosition(user: identity.user, login: identity.login.description, cursor: cursor)
+    }
+
     // MARK: Begin
 
     /// Registers and subscribes first and asks where the queue stands after, so that nothing falls between.
@@ -238,7 +243,7 @@ extension Session {
             )
             connection.send(command, repeatable: true) { _ in }
         }
-        for (conversation, seq) in taken.delivered { sendReceipt(conversation, "delivered", seq) }
+        for (conversation, seq) in taken.delivered { sendReceipt(conversation, .delivered, seq) }
     }
 
     func read(_ conversation: ConversationID, _ seq: Int64, id: FrameID?) {
@@ -246,24 +251,19 @@ extension Session {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
         guard beginCall(id: id) else { return }
-        sendReceipt(conversation, "read", seq) { self.endCall() }
+        sendReceipt(conversation, .read, seq) { self.endCall() }
     }
 
     private func sendReceipt(
         _ conversation: ConversationID,
-        _ kind: String,
+        _ kind: Receipt.Kind,
         _ seq: Int64,
         done: @escaping () -> Void = {}
     ) {
-        guard let user = identity?.user, let peer = conversation.peer(of: user) else { return }
-        let command = RedisFunctions.call(
-            "receipt",
-            keys: [Keys.epoch, Keys.conversation(conversation), Keys.queue(user), Keys.queue(peer)],
-            [
-                epoch, conversation.description, user.description, peer.description, kind, String(seq),
-                String(services.commit.queueCap),
-            ]
-        )
+        guard let user = identity?.user,
+            let command = Receipt(conversation: conversation, user: user, kind: kind, seq: seq)
+                .command(epoch: epoch, queueCap: services.commit.queueCap)
+        else { return }
         hub.connection(of: self).send(command, repeatable: true) { _ in done() }
     }
 }

@@ -8,10 +8,9 @@ import RedisClient
 ///
 /// This file holds the session's life: frames in, frames out, heartbeat, close. What it does with its sync queue is in
 /// Session+Sync.swift, with sends in Session+Send.swift.
-final class Session: ChannelInboundHandler, @unchecked Sendable {
+final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
-    typealias ID = Int
 
     enum Stage {
         /// Waiting for `auth`.
@@ -69,7 +68,6 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
         decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.configuration.maximumFrame)
     }
 
-    var isAttached: Bool { stage == .attached }
     var isWritable: Bool { context?.channel.isWritable ?? false }
     var eventLoop: any EventLoop { hub.eventLoop }
 

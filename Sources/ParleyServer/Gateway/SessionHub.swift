@@ -4,7 +4,7 @@ import ParleyCore
 import ParleyWire
 import RedisClient
 
-/// The sessions of one event loop: which user's entries go to which of them, and their common timers.
+/// The sessions and waiting polls of one event loop: which user's entries go to which of them, and their common timers.
 ///
 /// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
 final class SessionHub: @unchecked Sendable {
@@ -13,24 +13,27 @@ final class SessionHub: @unchecked Sendable {
     private let connections: [RedisConnection]
     private var subscriber: RedisSubscriber?
 
-    private var sessions: [Session.ID: Session] = [:]
-    private var sessionsByUser: [UserID: [Session]] = [:]
-    private var wheel: TimerWheel<Session.ID>
+    private var readers: [QueueReader.ID: any QueueReader] = [:]
+    private var readersByUser: [UserID: [any QueueReader]] = [:]
+    private var wheel: TimerWheel<QueueReader.ID>
     private var timers: [RepeatedTask] = []
-    private var nextID: Session.ID = 0
+    private var nextID: QueueReader.ID = 0
+    private var polls: [QueueReader.ID: Poll] = [:]
 
     /// Conversations that Redis knows in this epoch.
     private var known: Set<ConversationID> = []
     private static let knownLimit = 200_000
 
     private var unflushed: [Session] = []
-    private var unacknowledged: Set<Session.ID> = []
+    private var unacknowledged: [QueueReader.ID: Session] = [:]
 
     private static let slots = 25
     /// How long acks are gathered: as late may a sender see that a message was delivered.
     private static let ackPause = TimeAmount.seconds(2)
-    /// Sessions whose positions one call checks.
+    /// Readers whose positions one call checks.
     private static let positionChunk = 200
+    /// How late a poll may find its time to be up.
+    private static let pollTick = TimeAmount.milliseconds(250)
 
     init(eventLoop: any EventLoop, services: GatewayServices) {
         self.eventLoop = eventLoop
@@ -46,7 +49,7 @@ final class SessionHub: @unchecked Sendable {
         subscriber = services.redis.subscriber(
             on: eventLoop,
             onMessage: { [unowned self] in self.received(channel: $0, payload: $1) },
-            onResubscribed: { [unowned self] in self.checkPositions(of: Array(self.sessions.values)) }
+            onResubscribed: { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         )
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
         eventLoop.execute {
@@ -54,6 +57,10 @@ final class SessionHub: @unchecked Sendable {
                 self.eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in self.turn() },
                 self.eventLoop.scheduleRepeatedTask(initialDelay: Self.ackPause, delay: Self.ackPause) { _ in
                     self.passOnAcks()
+                },
+                self.eventLoop.scheduleRepeatedTask(initialDelay: Self.pollTick, delay: Self.pollTick) { _ in
+                    let now = NIODeadline.now()
+                    for poll in self.polls.values where poll.deadline <= now { poll.timeIsUp() }
                 },
             ]
         }
@@ -70,51 +77,58 @@ final class SessionHub: @unchecked Sendable {
         get async { (try? await eventLoop.submit { self.subscriber?.isHealthy ?? false }.get()) ?? false }
     }
 
-    // MARK: Sessions come and go
+    // MARK: Readers come and go
 
-    func add(_ session: Session) -> (id: Session.ID, slot: Int) {
+    func add(_ reader: any QueueReader) -> (id: QueueReader.ID, slot: Int) {
         nextID += 1
         let slot = Int.random(in: 0..<Self.slots)
-        sessions[nextID] = session
+        readers[nextID] = reader
         wheel.insert(nextID, slot: slot)
         return (nextID, slot)
     }
 
-    func remove(_ session: Session, user: UserID?) {
-        sessions[session.id] = nil
-        unacknowledged.remove(session.id)
-        wheel.remove(session.id, slot: session.slot)
+    /// Has `timeIsUp` called from a poll's deadline on.
+    func endInTime(_ poll: Poll) { polls[poll.id] = poll }
+
+    func remove(_ reader: any QueueReader, user: UserID?) {
+        readers[reader.id] = nil
+        polls[reader.id] = nil
+        unacknowledged[reader.id] = nil
+        wheel.remove(reader.id, slot: reader.slot)
         guard let user else { return }
-        sessionsByUser[user]?.removeAll { $0 === session }
-        if sessionsByUser[user]?.isEmpty == true {
-            sessionsByUser[user] = nil
+        readersByUser[user]?.removeAll { $0 === reader }
+        if readersByUser[user]?.isEmpty == true {
+            readersByUser[user] = nil
             subscriber?.unsubscribe(Keys.channel(user))
         }
     }
 
     /// Has the user's entries come here; `confirmed` runs when all that is published from now on does.
-    func follow(_ user: UserID, _ session: Session, confirmed: @escaping () -> Void) {
-        sessionsByUser[user, default: []].append(session)
+    func follow(_ user: UserID, _ reader: any QueueReader, confirmed: @escaping () -> Void) {
+        readersByUser[user, default: []].append(reader)
         subscriber?.subscribe(Keys.channel(user), confirmed: confirmed)
     }
 
     /// All sends of a session go through one connection: their order is its order.
     func connection(of session: Session) -> RedisConnection { connections[session.id % connections.count] }
 
+    /// For what keeps no order with anything else.
+    var anyConnection: RedisConnection { connections[Int.random(in: 0..<connections.count)] }
+
     // MARK: What Redis publishes
 
     private func received(channel: ByteBuffer, payload: ByteBuffer) {
         let prefix = Keys.userChannelPrefix.utf8.count
         guard let user = UserID(String(decoding: channel.readableBytesView.dropFirst(prefix), as: UTF8.self)),
-            let listeners = sessionsByUser[user]
+            let listeners = readersByUser[user]
         else { return }
         if let notice = UserNotice(payload) {
-            for session in listeners { session.noticed(notice) }
+            for reader in listeners { reader.noticed(notice) }
         } else if let entry = PublishedEntry(payload) {
             // Encoded once, whatever the number of sockets.
             var frame: ByteBuffer?
-            for session in listeners {
-                session.published(entry) {
+            for reader in listeners {
+                reader.published(entry) {
                     if let frame { return frame }
                     let encoded = EventFrame.encode(q: entry.q, event: entry.event)
                     frame = encoded
@@ -127,30 +141,26 @@ final class SessionHub: @unchecked Sendable {
     // MARK: Timers
 
     private func turn() {
-        let due = wheel.advance().compactMap { sessions[$0] }
-        for session in due { session.heartbeat() }
+        let due = wheel.advance().compactMap { readers[$0] }
+        for reader in due { reader.heartbeat() }
         checkPositions(of: due)
     }
 
-    /// Asks for the heads of these sessions' queues: whoever missed a wake-up reads on from the stream.
-    private func checkPositions(of sessions: [Session]) {
-        let attached = sessions.filter(\.isAttached)
-        for start in stride(from: 0, to: attached.count, by: Self.positionChunk) {
-            let chunk = Array(attached[start..<min(start + Self.positionChunk, attached.count)])
-            let asked = chunk.compactMap { session in
-                session.identity.map {
-                    (session: session, user: $0.user, login: $0.login.description, cursor: session.cursor)
-                }
-            }
-            connections[0].send(Positions.command(asked.map { ($0.user, $0.login) }), repeatable: true) { result in
+    /// Asks for the heads of these readers' queues: whoever missed a wake-up reads on from the stream.
+    private func checkPositions(of readers: [any QueueReader]) {
+        let asked = readers.compactMap { reader in reader.position.map { (reader: reader, position: $0) } }
+        for start in stride(from: 0, to: asked.count, by: Self.positionChunk) {
+            let chunk = asked[start..<min(start + Self.positionChunk, asked.count)]
+            let command = Positions.command(chunk.map { ($0.position.user, $0.position.login) })
+            connections[0].send(command, repeatable: true) { result in
                 guard case .success(let reply) = result, let positions = Positions(reply),
-                    positions.heads.count == asked.count
+                    positions.heads.count == chunk.count
                 else { return }
-                for (question, answer) in zip(asked, positions.heads) {
-                    question.session.positionChecked(
+                for (question, answer) in zip(chunk, positions.heads) {
+                    question.reader.positionChecked(
                         epoch: positions.epoch,
                         head: answer.head,
-                        cursorThen: question.cursor,
+                        cursorThen: question.position.cursor,
                         isRevoked: answer.isRevoked
                     )
                 }
@@ -160,16 +170,16 @@ final class SessionHub: @unchecked Sendable {
 
     private func epochChanged(to epoch: String) {
         known = []
-        for session in sessions.values { session.epochChanged(to: epoch) }
+        for reader in readers.values { reader.epochChanged(to: epoch) }
     }
 
     // MARK: Acks
 
-    func hasAcks(_ session: Session) { unacknowledged.insert(session.id) }
+    func hasAcks(_ session: Session) { unacknowledged[session.id] = session }
 
     private func passOnAcks() {
-        for id in unacknowledged { sessions[id]?.passOnAcks() }
-        unacknowledged = []
+        for session in unacknowledged.values { session.passOnAcks() }
+        unacknowledged = [:]
     }
 
     // MARK: Known conversations
@@ -215,14 +225,18 @@ struct SessionHubs: Sendable {
     }
 }
 
-/// A durable event as a whole WebSocket frame.
+/// A durable event at its place in a user's queue.
 enum EventFrame {
+    /// As a whole WebSocket frame.
     static func encode(q: Int64, event: ByteBuffer) -> ByteBuffer {
-        WebSocketFrame.text(capacity: event.readableBytes + 48) { buffer in
-            // What is not an object cannot come from our functions; an empty event keeps q contiguous.
-            guard (try? ServerFrame.encodeEvent(q: q, object: event, into: &buffer)) != nil else {
-                return ServerFrame(.event(q: q, Event(.unknown))).encode(into: &buffer)
-            }
+        WebSocketFrame.text(capacity: event.readableBytes + 48) { write(q: q, event, into: &$0) }
+    }
+
+    /// As JSON.
+    static func write(q: Int64, _ event: ByteBuffer, into buffer: inout ByteBuffer) {
+        // What is not an object cannot come from our functions; an empty event keeps q contiguous.
+        guard (try? ServerFrame.encodeEvent(q: q, object: event, into: &buffer)) != nil else {
+            return ServerFrame(.event(q: q, Event(.unknown))).encode(into: &buffer)
         }
     }
 }

@@ -69,8 +69,27 @@ redis.register_function{
   end,
 }
 
--- ack: a device has handled everything up to q; its queue is trimmed to the slowest device heard of in 30 days.
--- KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device). Answers how many
+-- A device has handled everything up to q: its queue is trimmed to the slowest device heard of in 30 days. Returns how
+-- many entries went.
+local function handled(queue_key, user_key, epoch, name, q)
+  local now = now_ms()
+  local fields, slowest = redis.call('HGETALL', user_key), q
+  for i = 1, #fields, 2 do
+    local device = string.match(fields[i], '^device:(.*)$')
+    local at_epoch, at, seen = string.match(fields[i + 1], '^(%S+) (%d+) (%d+)$')
+    if device == name then
+      if at_epoch == epoch then q = math.max(q, tonumber(at)) end
+    elseif device and now - tonumber(seen) > 30 * DAY then
+      redis.call('HDEL', user_key, fields[i])
+    elseif device then
+      slowest = math.min(slowest, at_epoch == epoch and tonumber(at) or 0)
+    end
+  end
+  redis.call('HSET', user_key, 'device:' .. name, string.format('%s %.0f %.0f', epoch, q, now))
+  return redis.call('XTRIM', queue_key, 'MINID', string.format('0-%.0f', math.min(slowest, q) + 1))
+end
+
+-- ack: KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device). Answers how many
 -- entries went.
 redis.register_function{
   function_name = 'ack_@VERSION@',
@@ -78,23 +97,55 @@ redis.register_function{
   callback = function(KEYS, ARGV)
     local epoch = redis.call('HGET', KEYS[1], 'id')
     if epoch ~= ARGV[1] then return 0 end
-    local now, q = now_ms(), tonumber(ARGV[3])
-    local fields, slowest = redis.call('HGETALL', KEYS[3]), q
-    for i = 1, #fields, 2 do
-      local device = string.match(fields[i], '^device:(.*)$')
-      local at_epoch, at, seen = string.match(fields[i + 1], '^(%S+) (%d+) (%d+)$')
-      if device == ARGV[2] then
-        if at_epoch == epoch then q = math.max(q, tonumber(at)) end
-      elseif device and now - tonumber(seen) > 30 * DAY then
-        redis.call('HDEL', KEYS[3], fields[i])
-      elseif device then
-        slowest = math.min(slowest, at_epoch == epoch and tonumber(at) or 0)
-      end
-    end
-    redis.call('HSET', KEYS[3], 'device:' .. ARGV[2], string.format('%s %.0f %.0f', epoch, q, now))
-    return redis.call('XTRIM', KEYS[2], 'MINID', string.format('0-%.0f', math.min(slowest, q) + 1))
+    return handled(KEYS[2], KEYS[3], epoch, ARGV[2], tonumber(ARGV[3]))
   end,
 }
+
+-- What of others' messages after one position and up to another is the last of each conversation: appends
+-- conversation and seq of each to a list. Receipts are a courtesy: the newest entries tell enough.
+local function append_delivered(list, queue_key, user, after, upto)
+  local entries = redis.call('XREVRANGE', queue_key, string.format('0-%.0f', upto),
+    string.format('(0-%.0f', after), 'COUNT', 256)
+  local told = {}
+  for _, entry in ipairs(entries) do
+    local seq, conv, from = string.match(entry[2][2],
+      '^{"mid":"%d+","ts":%d+,"seq":(%d+),"type":"message","conv":"([^"]+)","from":"([^"]+)"')
+    if from and from ~= user and not told[conv] then
+      told[conv] = true
+      list[#list + 1] = conv
+      list[#list + 1] = seq
+    end
+  end
+end
+
+-- poll: a reader without a socket asks where its queue stands. One that names a device has handled everything up to its
+-- cursor, and keeps its place as a socket's device does.
+-- KEYS epoch, queue, user, revoked login. ARGV user, device ('' for a reader that keeps no place), cursor's epoch and
+-- q ('' without). Answers epoch ('' for none), head, first available q, '1' if the login is revoked, then conversation
+-- and seq of each message that the device is now known to have.
+local SEEN_PAUSE = 60000  -- a place that does not move is not written anew for so long
+
+local function poll(KEYS, ARGV)
+  local epoch = redis.call('HGET', KEYS[1], 'id') or ''
+  local head, first = extent(KEYS[2])
+  local answer = {epoch, head, first, tostring(redis.call('EXISTS', KEYS[4]))}
+  local device = ARGV[2]
+  if answer[4] == '1' or epoch == '' or device == '' then return answer end
+  -- Whoever has no cursor of this queue begins anew at the head.
+  local goes_on = ARGV[3] == epoch and tonumber(ARGV[4]) <= tonumber(head)
+  local q = goes_on and tonumber(ARGV[4]) or tonumber(head)
+  local known = redis.call('HGET', KEYS[3], 'device:' .. device)
+  if not known then forget_oldest_device(KEYS[3]) end
+  local at_epoch, at, seen = string.match(known or '', '^(%S+) (%d+) (%d+)$')
+  if at_epoch == epoch then
+    if q <= tonumber(at) and now_ms() - tonumber(seen) < SEEN_PAUSE then return answer end
+    if goes_on then append_delivered(answer, KEYS[2], ARGV[1], tonumber(at), q) end
+  end
+  handled(KEYS[2], KEYS[3], epoch, device, q)
+  return answer
+end
+
+redis.register_function{function_name = 'poll_@VERSION@', callback = poll, flags = {'allow-oom'}}
 
 -- receipt: how far a user has read a direct conversation, or got it delivered. KEYS epoch, conversation, the
 -- user's queue, the other's queue. ARGV epoch, conv, user, other, 'read' or 'delivered', seq, queue cap.

@@ -3,7 +3,7 @@ import ParleyCore
 import ParleyWire
 import RedisClient
 
-/// What a beginning session learns of its queue.
+/// What a beginning session, or a poll, learns of its queue.
 struct Attachment: Sendable, Hashable {
     /// Empty when Redis has none.
     let epoch: String
@@ -31,13 +31,65 @@ struct Attachment: Sendable, Hashable {
     }
 
     init?(_ reply: RESPValue) {
-        guard let parts = reply.array, parts.count == 4, let epoch = parts[0].string,
+        guard let parts = reply.array, parts.count >= 4, let epoch = parts[0].string,
             let head = parts[1].integer, let first = parts[2].integer, let revoked = parts[3].integer
         else { return nil }
         self.epoch = epoch
         self.head = head
         firstAvailable = first
         isRevoked = revoked == 1
+    }
+}
+
+/// What a poll learns of its queue, having said what its device has handled.
+struct PollReply: Sendable {
+    let standing: Attachment
+    /// Messages that the device is now known to have: the last of each conversation.
+    private(set) var delivered: [(conversation: ConversationID, seq: Int64)] = []
+
+    /// - Parameter device: nil for a reader that keeps no place in the queue.
+    static func command(user: UserID, device: DeviceID?, login: String, cursor: ClientFrame.Cursor?) -> RedisCommand {
+        RedisFunctions.call(
+            "poll",
+            keys: [Keys.epoch, Keys.queue(user), Keys.user(user), Keys.revoked(user, login)],
+            [
+                user.description, device?.description ?? "", cursor?.epoch ?? "", cursor.map { String($0.q) } ?? "",
+            ]
+        )
+    }
+
+    init?(_ reply: RESPValue) {
+        guard let standing = Attachment(reply), let parts = reply.array else { return nil }
+        self.standing = standing
+        for index in stride(from: 4, to: parts.count - 1, by: 2) {
+            guard let conversation = parts[index].string.flatMap({ ConversationID($0) }),
+                let seq = parts[index + 1].integer
+            else { continue }
+            delivered.append((conversation, seq))
+        }
+    }
+}
+
+/// How far a user has read a direct conversation, or got it delivered.
+struct Receipt {
+    enum Kind: String { case read, delivered }
+
+    let conversation: ConversationID
+    let user: UserID
+    let kind: Kind
+    let seq: Int64
+
+    /// nil for a conversation that the user is not one of the two of.
+    func command(epoch: String, queueCap: Int) -> RedisCommand? {
+        guard let peer = conversation.peer(of: user) else { return nil }
+        return RedisFunctions.call(
+            "receipt",
+            keys: [Keys.epoch, Keys.conversation(conversation), Keys.queue(user), Keys.queue(peer)],
+            [
+                epoch, conversation.description, user.description, peer.description, kind.rawValue, String(seq),
+                String(queueCap),
+            ]
+        )
     }
 }
 
@@ -53,7 +105,7 @@ struct QueuePage: Sendable {
     let wasFull: Bool
 
     /// Reads what comes after `cursor`.
-    static func command(user: UserID, after cursor: Int64) -> RedisCommand {
+    static func command(user: UserID, after cursor: Int64, limit: Int = limit) -> RedisCommand {
         RedisCommand("XRANGE", Keys.queue(user), "(0-\(cursor)", "+", "COUNT", String(limit))
     }
 
@@ -72,13 +124,13 @@ struct QueuePage: Sendable {
     }
 }
 
-/// Heads of queues, for sessions that may have missed a wake-up.
+/// Heads of queues, for readers that may have missed a wake-up.
 struct Positions: Sendable {
     let epoch: String
     let heads: [(head: Int64, isRevoked: Bool)]
 
-    static func command(_ sessions: [(user: UserID, login: String)]) -> RedisCommand {
-        let keys = sessions.flatMap { [Keys.queue($0.user), Keys.revoked($0.user, $0.login)] }
+    static func command(_ readers: [(user: UserID, login: String)]) -> RedisCommand {
+        let keys = readers.flatMap { [Keys.queue($0.user), Keys.revoked($0.user, $0.login)] }
         return RedisFunctions.call("positions", keys: [Keys.epoch] + keys, [], readOnly: true)
     }
 

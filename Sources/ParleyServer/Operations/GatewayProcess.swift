@@ -113,6 +113,8 @@ public struct GatewayProcess {
             history: services.history,
             authenticator: accounts.authenticator
         ).add(to: router)
+        MessageRoutes(services: services, authenticator: accounts.authenticator).add(to: router)
+        SyncRoute(services: services, hubs: hubs).add(to: router)
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)

@@ -73,11 +73,14 @@ extension ClientFields {
         case (true, true): throw FrameError(.badFrame, "conv and to exclude each other")
         case (false, false): throw FrameError(.badFrame, "conv or to is missing")
         }
+        return .init(cid: cid, target: target, content: try content())
+    }
+
+    fileprivate func content() throws(FrameError) -> MessageContent {
         let data = try object(.data)
         if let data, data.bytes.count > MessageContent.maximumDataBytes { throw FrameError.oversizeData }
         let replyTo: MessageID? = try identifier(.replyTo, malformed: .notFound)
-        let content = MessageContent(body: try body(), data: data?.raw, replyTo: replyTo)
-        return .init(cid: cid, target: target, content: content)
+        return MessageContent(body: try body(), data: data?.raw, replyTo: replyTo)
     }
 
     private func body() throws(FrameError) -> String {
@@ -136,5 +139,20 @@ extension ClientFields {
             resume: resume,
             ephemeral: try flag(.ephemeral)
         )
+    }
+}
+
+extension MessageContent {
+    /// Decodes what a send without a socket carries: `{"body", "data"?, "reply_to"?}`. Other members are ignored, and
+    /// the codes of a refusal are those of a `send` frame; bytes that are not UTF-8 are `bad_frame`.
+    public static func decode(_ buffer: ByteBuffer) throws(FrameError) -> MessageContent {
+        guard (try? UTF8Span(validating: buffer.readableBytesUInt8Span)) != nil else {
+            throw FrameError(.badFrame, "not UTF-8")
+        }
+        return try buffer.readableBytesSpan.withUnsafeBytes { (bytes) throws(FrameError) in
+            var fields = ClientFields()
+            do throws(JSONError) { try fields.scan(bytes) } catch { throw FrameError(.badFrame, "JSON: \(error)") }
+            return try fields.content()
+        }
     }
 }

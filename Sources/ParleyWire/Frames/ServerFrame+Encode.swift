@@ -125,6 +125,13 @@ extension ServerFrame.Ready {
 }
 
 extension ServerFrame.Sent {
+    /// Appends the JSON object that answers a send without a socket: the frame's members without `op`.
+    public func encode(into buffer: inout ByteBuffer) {
+        buffer.beginJSONObject()
+        writeFields(into: &buffer)
+        buffer.endJSONObject()
+    }
+
     fileprivate func writeFields(into buffer: inout ByteBuffer) {
         buffer.writeJSONField("cid", cid)
         buffer.writeJSONField("conv", conv)

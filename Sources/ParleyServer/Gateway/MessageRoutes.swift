@@ -1,0 +1,91 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import ParleyWire
+import RedisClient
+
+/// Sending and reading without a socket. All routes need a sign-in.
+struct MessageRoutes {
+    let services: GatewayServices
+    let authenticator: Authenticator
+
+    func add(to router: some RouterMethods<ParleyRequestContext>) {
+        let signedIn = router.group().add(middleware: authenticator)
+        signedIn.post("/v1/conversations/:id/messages") { request, context in
+            let (user, conversation) = try context.conversation()
+            let cid = try request.idempotencyKey()
+            do {
+                return try await send(request, cid, in: conversation, from: user)
+            } catch let error as FrameError {
+                throw HTTPProblem(error.code, error.message)
+            } catch let refusal as SendRefusal {
+                throw HTTPProblem(
+                    refusal.code,
+                    refusal.message,
+                    retryMilliseconds: refusal.retryMilliseconds.map { Int($0) }
+                )
+            }
+        }
+        signedIn.post("/v1/conversations/:id/read") { request, context in
+            let (user, conversation) = try context.conversation()
+            let position: ReadPosition = try await request.decodeJSON()
+            guard (0..<(1 << 53)).contains(position.seq) else {
+                throw HTTPProblem.invalid("seq", "expected a sequence number.")
+            }
+            guard try await services.conversations.isMember(user, of: conversation) else {
+                throw HTTPProblem.noConversation
+            }
+            try await read(conversation, position.seq, user)
+            return Response(status: .noContent)
+        }
+    }
+
+    /// Goes the way of a socket's send, with its guarantees.
+    private func send(
+        _ request: Request,
+        _ cid: ClientMessageID,
+        in conversation: ConversationID,
+        from user: UserID
+    ) async throws -> Response {
+        let path = SendPath(services: services)
+        let body = try await request.body.collect(upTo: services.configuration.maximumFrame)
+        let send = try path.admit(MessageContent.decode(body), cid, in: conversation, from: user)
+        let result = try await path.commit(send)
+        var json = ByteBuffer()
+        ServerFrame.Sent(result, of: send).encode(into: &json)
+        return Response(status: result.isRepeat ? .ok : .created, json: json)
+    }
+
+    private struct ReadPosition: Decodable {
+        let seq: Int64
+    }
+
+    private func read(_ conversation: ConversationID, _ seq: Int64, _ user: UserID) async throws {
+        let receipt = Receipt(conversation: conversation, user: user, kind: .read, seq: seq)
+        guard let command = receipt.command(epoch: services.epochs.epoch, queueCap: services.commit.queueCap) else {
+            throw HTTPProblem.noConversation
+        }
+        let answer = try? await services.redis.send(command, repeatable: true).string
+        guard let answer, !answer.hasPrefix("epoch") else {
+            services.learnEpoch()
+            throw HTTPProblem(.unavailable, "The sync queues cannot be reached.")
+        }
+    }
+}
+
+extension Request {
+    /// The cid of a send.
+    fileprivate func idempotencyKey() throws(HTTPProblem) -> ClientMessageID {
+        guard let text = headers[.idempotencyKey] else {
+            throw HTTPProblem(.badFrame, "Idempotency-Key: is missing.")
+        }
+        guard let cid = ClientMessageID(text) else {
+            throw HTTPProblem.invalid("Idempotency-Key", "expected a UUIDv7.")
+        }
+        return cid
+    }
+}
+
+extension HTTPField.Name {
+    fileprivate static let idempotencyKey = Self("Idempotency-Key")!
+}

@@ -1,0 +1,111 @@
+import ParleyCore
+import ParleyWire
+import RedisClient
+
+/// The way of a send to its commit, the same for sockets and for HTTP. They differ in who waits: a session keeps its
+/// sends in order (`SendQueue`), an HTTP request stands alone (`commit`).
+struct SendPath: Sendable {
+    /// What Redis's answer means for a send.
+    enum Verdict: Sendable {
+        case committed(SendResult)
+        /// Redis wants something first: prepare the send, then try again.
+        case wanting(SendRequest)
+        case refused(SendRefusal)
+    }
+
+    let services: GatewayServices
+
+    /// Redis may want something first a few times in a row (an epoch, then the conversation, then a look-up), not more.
+    private static let bounceLimit = 6
+
+    /// Checks what can be checked without a store.
+    func admit(
+        _ content: MessageContent,
+        _ cid: ClientMessageID,
+        in conversation: ConversationID,
+        from user: UserID
+    ) throws(SendRefusal) -> SendRequest {
+        guard !services.isBacklogged else {
+            throw SendRefusal(.overloaded, "too much waits for the archive", retryMilliseconds: 5000)
+        }
+        guard conversation.peer(of: user) != nil else { throw SendRefusal(.notFound, "no such conversation") }
+        return SendRequest(conversation: conversation, sender: user, cid: cid, content: content)
+    }
+
+    func command(for request: SendRequest) -> RedisCommand {
+        services.commit.command(
+            for: request,
+            recipients: request.conversation.members.map { [$0.lo, $0.hi] } ?? [],
+            epoch: services.epochs.epoch
+        )
+    }
+
+    func judge(_ result: Result<RESPValue, RedisError>, of request: SendRequest) -> Verdict {
+        let reply: RESPValue
+        switch result {
+        case .success(let value): reply = value
+        case .failure(let error): return .refused(SendRefusal(error))
+        }
+        switch SendAnswer(reply) {
+        case .done(let result, let pending):
+            services.epochs.acknowledged(result.mid)
+            if !pending.isEmpty { services.deliverLater(request.conversation, pending) }
+            return .committed(result)
+        case .conflict: return .refused(.conflict)
+        case .future: return .refused(SendRefusal(.invalid, "cid: its time is more than a day ahead"))
+        case .lookup(let now): return bounced(request) { $0.lookUpFrom = now }
+        case .seed, .stale: return bounced(request) { _ in }
+        case .epoch:
+            // Every session of the old epoch is about to be closed; this send is to be repeated after the resync.
+            services.learnEpoch()
+            return .refused(.epochChanged)
+        case nil: return .refused(SendRefusal(.unavailable, "the commit was answered with something unknown"))
+        }
+    }
+
+    private func bounced(_ request: SendRequest, _ change: (inout SendRequest) -> Void) -> Verdict {
+        var request = request
+        request.bounces += 1
+        guard request.bounces < Self.bounceLimit else {
+            return .refused(SendRefusal(.unavailable, "the conversation is changing too quickly"))
+        }
+        change(&request)
+        return .wanting(request)
+    }
+
+    /// Waits until a commit has reached the level that this deployment acknowledges at. A repeat waits too: its first
+    /// answer may have been lost before the level was reached.
+    func confirm(_ result: SendResult) async throws(SendRefusal) {
+        let level = services.configuration.acknowledgement
+        guard await services.acknowledger.wait(for: result.mid, level) else {
+            throw SendRefusal(.unavailable, "committed, but not \(level.rawValue) in time")
+        }
+    }
+
+    /// Commits a send that keeps no order with others, and waits for the configured level.
+    func commit(_ request: SendRequest) async throws(SendRefusal) -> SendResult {
+        var request = request
+        while true {
+            let reply: Result<RESPValue, RedisError>
+            do throws(RedisError) {
+                reply = .success(try await services.redis.send(command(for: request), repeatable: true))
+            } catch {
+                reply = .failure(error)
+            }
+            switch judge(reply, of: request) {
+            case .committed(let result):
+                try await confirm(result)
+                return result
+            case .refused(let refusal): throw refusal
+            case .wanting(let wanting):
+                switch await SendPreparation(services: services).run(wanting) {
+                case .ready(let ready): request = ready
+                case .repeated(let result):
+                    try await confirm(result)
+                    return result
+                case .refused(let refusal): throw refusal
+                }
+            }
+        }
+    }
+}
