@@ -240,7 +240,8 @@ def test_faults_happen_while_it_runs(make_stack, load, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script, word", [("soon kill redis", "a time such as"), ("1s kill gateway-9", "gateway-9"), ("1h kill redis", "time")]
+    "script, word",
+    [("soon kill redis", "a time such as"), ("1s kill gateway-9", "gateway-9"), ("1h kill redis", "a time such as")],
 )
 def test_bad_fault_scripts(stack, load, tmp_path, script, word):
     (tmp_path / "faults").write_text(script + "\n")
