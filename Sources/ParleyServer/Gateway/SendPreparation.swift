@@ -4,7 +4,8 @@ import ParleyWire
 /// What a send may need before Redis can commit it: its conversation made known, its cid looked up in history.
 struct SendPreparation {
     enum Outcome: Sendable {
-        case ready(SendRequest)
+        /// Of a group with who is in it.
+        case ready(SendRequest, Roster?)
         /// The cid was committed before; this is its first result.
         case repeated(SendResult)
         case refused(ErrorCode, String)
@@ -14,7 +15,11 @@ struct SendPreparation {
 
     func run(_ request: SendRequest) async throws -> Outcome {
         var request = request
-        if let now = request.lookUpFrom {
+        let need = request.need
+        request.need = nil
+        switch need {
+        case nil: return .ready(request, nil)
+        case .lookup(let now):
             if let found = try await services.history.find(request.cid, from: request.sender, in: request.conversation)
             {
                 guard found.content.hash == request.contentHash else {
@@ -24,21 +29,29 @@ struct SendPreparation {
                     SendResult(mid: found.mid, seq: found.seq, timestamp: found.timestamp, isRepeat: true)
                 )
             }
-            request.lookUpFrom = nil
             request.lookedUpAt = now
-            return .ready(request)
+            return .ready(request, nil)
+        case .conversation: return try await prepareConversation(request)
         }
+    }
+
+    private func prepareConversation(_ request: SendRequest) async throws -> Outcome {
+        var request = request
+        let (store, conversation, sender) = (services.conversations, request.conversation, request.sender)
         do {
-            request.membershipVersion = try await services.conversations.prepare(
-                request.conversation,
-                for: request.sender
-            )
-            return .ready(request)
-        } catch ConversationStore.Refusal.notFound {
-            return .refused(.notFound, "no such conversation or user")
-        } catch ConversationStore.Refusal.epochChanged {
-            services.learnEpoch()
-            return .refused(.unavailable, "the sync epoch has changed")
+            guard conversation.isDirect else {
+                return .ready(request, try await store.prepareGroup(conversation, for: sender))
+            }
+            request.membershipVersion = try await store.prepare(conversation, for: sender)
+            return .ready(request, nil)
+        } catch let refusal as ConversationStore.Refusal {
+            switch refusal {
+            case .notFound: return .refused(.notFound, "no such conversation or user")
+            case .notMember: return .refused(.notMember, "you are no longer in this group")
+            case .epochChanged:
+                services.learnEpoch()
+                return .refused(.unavailable, "the sync epoch has changed")
+            }
         }
     }
 }

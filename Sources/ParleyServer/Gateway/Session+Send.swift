@@ -7,12 +7,22 @@ import RedisClient
 struct PendingSend: Sendable {
     var request: SendRequest
     let id: FrameID?
+    /// Of a group: to whom it went out last.
+    var roster: Roster?
+}
+
+/// Sends of a session to one group that Redis has not answered. All name the same roster: were a later one of a newer
+/// version, it could be committed while an earlier one is refused.
+struct GroupFlight {
+    let roster: Roster?
+    var count = 0
 }
 
 /// A session's sends: from the frame to the commit and its answer.
 extension Session {
-    /// Redis may want something first a few times in a row (an epoch, then the conversation, then a look-up), not more.
-    private static let bounceLimit = 6
+    /// Redis may want something first a few times in a row (the conversation, a look-up, a membership that changes
+    /// while it is written in), not more.
+    private static let bounceLimit = 16
 
     func submit(_ send: ClientFrame.Send, id: FrameID?) {
         guard let user = identity?.user else { return }
@@ -33,7 +43,7 @@ extension Session {
         case .user(let other): conversation = .direct(user, other)
         case .conversation(let named): conversation = named
         }
-        guard conversation.peer(of: user) != nil else {
+        guard !conversation.isDirect || conversation.peer(of: user) != nil else {
             return refuse(FrameError(.notFound, "no such conversation", id: id, cid: cid))
         }
         let request = SendRequest(conversation: conversation, sender: user, cid: send.cid, content: send.content)
@@ -43,9 +53,14 @@ extension Session {
         run(
             sends.submit(
                 PendingSend(request: request, id: id),
-                isAlone: isLate || !hub.isKnown(conversation)
+                isAlone: isLate || !(conversation.isDirect ? hub.isKnown(conversation) : hasRoster(conversation))
             )
         )
+    }
+
+    private func hasRoster(_ group: ConversationID) -> Bool {
+        guard let user = identity?.user else { return false }
+        return hub.roster(of: group)?.contains(user) ?? false
     }
 
     private func run(_ actions: [SendQueue<PendingSend>.Action]) {
@@ -58,13 +73,29 @@ extension Session {
     }
 
     private func issue(_ send: PendingSend, _ ticket: UInt64) {
-        guard let members = send.request.conversation.members else { return }
+        guard let members = send.request.conversation.members else { return issueToGroup(send, ticket) }
         let command = services.commit.command(
             for: send.request,
             recipients: [members.lo, members.hi],
             epoch: services.epochs.epoch
         )
         hub.connection(of: self).send(command, repeatable: true) { result in
+            self.answered(result, send, ticket)
+        }
+    }
+
+    private func issueToGroup(_ send: PendingSend, _ ticket: UInt64) {
+        let (group, sender) = (send.request.conversation, send.request.sender)
+        var send = send
+        var flight = groupFlights[group] ?? GroupFlight(roster: hub.roster(of: group))
+        // Nothing is committed for whom the roster lacks: Redis says who is in the group now.
+        send.roster = flight.roster.flatMap { $0.contains(sender) ? $0 : nil }
+        flight.count += 1
+        groupFlights[group] = flight
+        let command = services.commit.command(for: send.request, roster: send.roster, epoch: services.epochs.epoch)
+        hub.connection(of: self).send(command, repeatable: true) { result in
+            self.groupFlights[group]?.count -= 1
+            if self.groupFlights[group]?.count == 0 { self.groupFlights[group] = nil }
             self.answered(result, send, ticket)
         }
     }
@@ -76,15 +107,20 @@ extension Session {
             switch SendAnswer(reply) {
             case .done(let result, let pending):
                 services.epochs.acknowledged(result.mid)
-                hub.markKnown(send.request.conversation)
+                if send.request.conversation.isDirect { hub.markKnown(send.request.conversation) }
                 confirm(result, send, ticket)
                 if !pending.isEmpty { services.deliverLater(send.request.conversation, pending) }
             case .conflict: refuse(send, ticket, .conflict, "this cid was sent before with other content")
             case .future: refuse(send, ticket, .invalid, "cid: its time is more than a day ahead")
-            case .lookup(let now): bounce(send, ticket) { $0.lookUpFrom = now }
+            case .lookup(let now): bounce(send, ticket, .lookup(from: now))
+            case .stale(let version, let members) where !send.request.conversation.isDirect:
+                let (group, sender) = (send.request.conversation, send.request.sender)
+                let roster = Roster(group, version: version, members: members, placement: services.commit.placement)
+                hub.learn(roster, of: group, refused: send.roster?.version)
+                bounce(send, ticket, roster.contains(sender) ? nil : .conversation)
             case .seed, .stale:
                 hub.forget(send.request.conversation)
-                bounce(send, ticket) { _ in }
+                bounce(send, ticket, .conversation)
             case .epoch:
                 // Every session of the old epoch is about to be closed; this send is to be repeated after the resync.
                 services.learnEpoch()
@@ -94,24 +130,26 @@ extension Session {
         }
     }
 
-    private func bounce(_ send: PendingSend, _ ticket: UInt64, _ change: (inout SendRequest) -> Void) {
+    private func bounce(_ send: PendingSend, _ ticket: UInt64, _ need: SendRequest.Need?) {
         var send = send
         send.request.bounces += 1
         guard send.request.bounces < Self.bounceLimit else {
             return refuse(send, ticket, .unavailable, "the conversation is changing too quickly")
         }
-        change(&send.request)
+        send.request.need = need
         run(sends.bounced(ticket, send))
     }
 
     /// Does what Redis wanted first, off the event loop.
     private func prepare(_ send: PendingSend, _ ticket: UInt64) {
+        guard send.request.need != nil else { return run(sends.prepared(ticket, send)) }
         let services = self.services
         let promise = eventLoop.makePromise(of: SendPreparation.Outcome.self)
         promise.completeWithTask { try await SendPreparation(services: services).run(send.request) }
         promise.futureResult.assumeIsolated().whenComplete { result in
             switch result {
-            case .success(.ready(let request)):
+            case .success(.ready(let request, let roster)):
+                if let roster { self.hub.learn(roster, of: request.conversation) }
                 self.run(self.sends.prepared(ticket, PendingSend(request: request, id: send.id)))
             case .success(.repeated(let result)): self.confirm(result, send, ticket)
             case .success(.refused(let code, let why)): self.refuse(send, ticket, code, why)

@@ -242,11 +242,22 @@ extension Session {
     }
 
     func read(_ conversation: ConversationID, _ seq: Int64, id: FrameID?) {
-        guard let user = identity?.user, conversation.peer(of: user) != nil else {
+        guard let user = identity?.user, !conversation.isDirect || conversation.peer(of: user) != nil else {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
         guard beginCall(id: id) else { return }
-        sendReceipt(conversation, "read", seq) { self.endCall() }
+        guard !conversation.isDirect else { return sendReceipt(conversation, "read", seq) { self.endCall() } }
+        let command = RedisFunctions.call(
+            "read_group",
+            keys: [Keys.epoch, Keys.conversation(conversation), Keys.members(conversation), Keys.queue(user)],
+            [epoch, conversation.description, user.description, String(seq), String(services.commit.queueCap)]
+        )
+        hub.connection(of: self).send(command, repeatable: true) { result in
+            self.endCall()
+            if case .success(let answer) = result, answer.string == "stranger" {
+                self.refuseStranger(of: conversation, id: id)
+            }
+        }
     }
 
     private func sendReceipt(
