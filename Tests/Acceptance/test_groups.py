@@ -214,10 +214,11 @@ def test_limits(stack):
     assert group.put(url, owner, others[99]).status_code == 200
 
 
-def test_big_group(make_stack):
+def test_big_group(make_stack, monkeypatch):
     """More than one call delivers to: everybody hears everything in order all the same."""
+    monkeypatch.setenv("PARLEY_GROUP_LIMIT", "500")
     stack = make_stack()
-    stack("up", "--gateways", 2, "--workers", 1, env={"PARLEY_GROUP_LIMIT": "500"})
+    stack("up", "--gateways", 2, "--workers", 1)
     owner, *others = people(stack.gateways[0], 300)
     group = Group(stack.gateways[0], owner, *others)
     listeners = [Socket(stack.gateways[i % 2], others[i]) for i in range(0, 299, 23)]

@@ -73,8 +73,8 @@ local function mark(place, conv, user) return conv .. ' ' .. user .. ' ' .. plac
 
 local function is_group(conv) return string.byte(conv) == 103 end
 
--- Leaves recipients of a commit for later: the n-th ones of ARGV[count_at + n], where ARGV[count_at] says how many of them
--- are co-located. Users of other servers, and those whose queue refused, get a mark each. Of a group a chunk of
+-- Leaves recipients of a commit for later: the n-th ones of ARGV[count_at + n], where ARGV[count_at] says how many of
+-- them are co-located. Users of other servers, and those whose queue refused, get a mark each. Of a group a chunk of
 -- co-located users ('+' and their ids with commas between, or those that must wait) gets an entry in the group's list
 -- and a mark together; KEYS end with a group's members, chunks and owed. Answers what stays pending, '*' for chunks.
 local function postpone(KEYS, pending_key, ARGV, count_at, ms, sequence, blocked, late)

@@ -1,5 +1,5 @@
--- Groups: their members as Redis knows them, and the changes that begin in PostgreSQL. A change is applied at the version
--- after the one in force and no other, so however many processes try, each is applied once and in order.
+-- Groups: their members as Redis knows them, and the changes that begin in PostgreSQL. A change is applied at the
+-- version after the one in force and no other, so however many processes try, each is applied once and in order.
 
 -- roster: who is in a group. KEYS epoch, conversation, members. ARGV epoch.
 -- Answers 'roster <version> <users>', 'seed', or 'epoch <current>'.
