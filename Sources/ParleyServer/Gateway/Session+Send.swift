@@ -11,13 +11,6 @@ struct PendingSend: Sendable {
     var roster: Roster?
 }
 
-/// Sends of a session to one group that Redis has not answered. All name the same roster: were a later one of a newer
-/// version, it could be committed while an earlier one is refused.
-struct GroupFlight {
-    let roster: Roster?
-    var count = 0
-}
-
 /// A session's sends: from the frame to the commit and its answer.
 extension Session {
     /// Redis may want something first a few times in a row (the conversation, a look-up, a membership that changes
@@ -58,11 +51,6 @@ extension Session {
         )
     }
 
-    private func hasRoster(_ group: ConversationID) -> Bool {
-        guard let user = identity?.user else { return false }
-        return hub.roster(of: group)?.contains(user) ?? false
-    }
-
     private func run(_ actions: [SendQueue<PendingSend>.Action]) {
         for action in actions {
             switch action {
@@ -84,23 +72,7 @@ extension Session {
         }
     }
 
-    private func issueToGroup(_ send: PendingSend, _ ticket: UInt64) {
-        let (group, sender) = (send.request.conversation, send.request.sender)
-        var send = send
-        var flight = groupFlights[group] ?? GroupFlight(roster: hub.roster(of: group))
-        // Nothing is committed for whom the roster lacks: Redis says who is in the group now.
-        send.roster = flight.roster.flatMap { $0.contains(sender) ? $0 : nil }
-        flight.count += 1
-        groupFlights[group] = flight
-        let command = services.commit.command(for: send.request, roster: send.roster, epoch: services.epochs.epoch)
-        hub.connection(of: self).send(command, repeatable: true) { result in
-            self.groupFlights[group]?.count -= 1
-            if self.groupFlights[group]?.count == 0 { self.groupFlights[group] = nil }
-            self.answered(result, send, ticket)
-        }
-    }
-
-    private func answered(_ result: Result<RESPValue, RedisError>, _ send: PendingSend, _ ticket: UInt64) {
+    func answered(_ result: Result<RESPValue, RedisError>, _ send: PendingSend, _ ticket: UInt64) {
         switch result {
         case .failure(let error): refuse(send, ticket, error)
         case .success(let reply):

@@ -245,19 +245,9 @@ extension Session {
         guard let user = identity?.user, !conversation.isDirect || conversation.peer(of: user) != nil else {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
+        guard conversation.isDirect else { return readInGroup(conversation, user, seq, id: id) }
         guard beginCall(id: id) else { return }
-        guard !conversation.isDirect else { return sendReceipt(conversation, "read", seq) { self.endCall() } }
-        let command = RedisFunctions.call(
-            "read_group",
-            keys: [Keys.epoch, Keys.conversation(conversation), Keys.members(conversation), Keys.queue(user)],
-            [epoch, conversation.description, user.description, String(seq), String(services.commit.queueCap)]
-        )
-        hub.connection(of: self).send(command, repeatable: true) { result in
-            self.endCall()
-            if case .success(let answer) = result, answer.string == "stranger" {
-                self.refuseStranger(of: conversation, id: id)
-            }
-        }
+        sendReceipt(conversation, "read", seq) { self.endCall() }
     }
 
     private func sendReceipt(

@@ -7,7 +7,7 @@ import RedisClient
 /// One client's socket: the last handler of its channel, confined to the channel's event loop.
 ///
 /// This file holds the session's life: frames in, frames out, heartbeat, close. What it does with its sync queue is in
-/// Session+Sync.swift, with sends in Session+Send.swift.
+/// Session+Sync.swift, with sends in Session+Send.swift, and what is different in groups in Session+Groups.swift.
 final class Session: ChannelInboundHandler, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -186,43 +186,15 @@ final class Session: ChannelInboundHandler, @unchecked Sendable {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
         guard lastTyping + .seconds(3) <= .now() else { return }
+        lastTyping = .now()
         let notice = UserNotice.typing(conversation: conversation, user: user)
         guard let peer = conversation.peer(of: user) else { return typingInGroup(conversation, user, notice, id: id) }
-        lastTyping = .now()
         let connection = hub.connection(of: self)
         // A stranger who has never written is not told that somebody types.
         connection.send(.init("EXISTS", Keys.conversation(conversation))) { result in
             guard case .success(.integer(1)) = result else { return }
             connection.send(.init("PUBLISH", Keys.channel(peer), notice.payload)) { _ in }
         }
-    }
-
-    private func typingInGroup(_ group: ConversationID, _ user: UserID, _ notice: UserNotice, id: FrameID?) {
-        guard beginCall(id: id) else { return }
-        let command = RedisFunctions.call(
-            "typing_group",
-            keys: [Keys.members(group)],
-            [user.description, notice.payload, String(Roster.Addressees.chunk)]
-        )
-        hub.connection(of: self).send(command) { result in
-            self.endCall()
-            guard case .success(let answer) = result else { return }
-            if answer.string == "stranger" { self.refuseStranger(of: group, id: id) } else { self.lastTyping = .now() }
-        }
-    }
-
-    /// Says to whom Redis does not know as a member why not.
-    func refuseStranger(of group: ConversationID, id: FrameID?) {
-        guard let user = identity?.user, beginCall(id: id) else { return }
-        let conversations = services.conversations
-        let promise = eventLoop.makePromise(of: Void.self)
-        promise.completeWithTask { try await conversations.requireMember(user, of: group) }
-        promise.futureResult.assumeIsolated().whenFailure { error in
-            guard let refusal = error as? ConversationStore.Refusal else { return }
-            let code: ErrorCode = refusal == .notMember ? .notMember : .notFound
-            self.refuse(FrameError(code, "you are not in this conversation", id: id))
-        }
-        promise.futureResult.assumeIsolated().whenComplete { _ in self.endCall() }
     }
 
     /// Whether this socket may ask Redis one thing more; the connection is everybody's.

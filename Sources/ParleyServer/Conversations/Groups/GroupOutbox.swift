@@ -203,8 +203,11 @@ struct GroupSweeper: Service {
         for group in try await outbox.store.groupsWithChanges(olderThan: age) {
             do {
                 try await outbox.settle(group)
-            } catch let failure as GroupOutbox.Failure {
-                logger.warning("group change left", metadata: ["group": "\(group)", "why": "\(failure)"])
+            } catch let error as RedisError {
+                throw error
+            } catch {
+                // One group that cannot be settled must not keep the others waiting.
+                logger.warning("group changes left", metadata: ["group": "\(group)", "error": "\(error)"])
             }
         }
     }
