@@ -185,6 +185,25 @@ def test_former_members_and_strangers(stack):
         assert sock.refused(op="send", cid=uuid7(), conv="g:nosuchgroup", body="x") == "not_found"
 
 
+def test_members_that_redis_forgot(stack):
+    """Whoever PostgreSQL knows as a member is not refused: Redis gets to know them again."""
+    owner, member = people(stack.gateways[0], 2)
+    group = Group(stack.gateways[0], owner, member)
+    key = stack.redis("keys", f"members:*:{group.id}")
+    with Socket(stack.gateways[0], owner) as a, Socket(stack.gateways[1], member) as b:
+        a.message("one", conv=group.id)
+        stack.redis("del", key)
+        b.send(op="read", conv=group.id, seq=1)
+        poll(lambda: group.get(stack.gateways[0], member).json()["unread"] == 0)
+        assert set(stack.redis("hkeys", key).split()) == {owner.id, member.id}
+        stack.redis("del", key)
+        b.send(op="typing", conv=group.id)
+        assert a.wait(op="typing", conv=group.id)["user"] == member.id
+        stack.redis("del", key)
+        assert b.message("two", conv=group.id)["seq"] == 2
+        assert group.put(stack.gateways[0], owner, member, role="admin").json()["admins"] == [member.id]
+
+
 def test_typing(stack):
     owner, member, third = people(stack.gateways[0], 3)
     group = Group(stack.gateways[0], owner, member, third)

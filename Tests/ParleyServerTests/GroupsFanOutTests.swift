@@ -19,12 +19,18 @@ import Testing
         ]
     }
 
+    /// Waits until everybody has been told.
+    private func expectSettled(_ group: ConversationID, _ gateway: GroupsGateway) async throws {
+        let isSettled = try await eventually { try await pending(group, gateway) == [0, 0, 0] }
+        #expect(isSettled)
+    }
+
     @Test func `no call delivers to more than 128, and the rest keeps the order`() async throws {
         try await GroupsStack.with(big) { stack in
             let gateway = stack.gateways[0]
             let people = try await stack.users(300)
             let group = try await stack.group(people)
-            #expect(try await pending(group, gateway) == [0, 0, 0], "the creation was told to the last")
+            try await expectSettled(group, gateway)
             let roster = try await gateway.groups.settle(group)
             let first = try await gateway.send("0", from: people[0].id, to: group, roster)
             let result = try #require(first.result)
@@ -49,8 +55,7 @@ import Testing
                 }
                 try await tasks.waitForAll()
             }
-            try await gateway.groups.fanOut.settleChunks(of: group)
-            #expect(try await pending(group, gateway) == [0, 0, 0])
+            try await expectSettled(group, gateway)
             let expected = ["= Team", "m 0", "m 1", "m 2", "- \(people[299].id)"]
             for person in people { #expect(try await gateway.told(person.id, group) == expected) }
             #expect(try await gateway.queue(people[9].id).map { $0.cid != nil } == [false, false, true, true, false])
@@ -71,6 +76,7 @@ import Testing
             let gateway = stack.gateways[0]
             let people = try await stack.users(140)
             let group = try await stack.group(people)
+            try await expectSettled(group, gateway)
             let lane = Lane(of: group)
             _ = try await gateway.send("left", from: people[0].id, to: group, try await gateway.groups.settle(group))
             try await stack.archive()
@@ -87,6 +93,7 @@ import Testing
             let gateway = stack.gateways[0]
             let people = try await stack.users(200)
             let group = try await stack.group(people)
+            try await expectSettled(group, gateway)
             let roster = try await gateway.groups.settle(group)
             // One of those that the commit itself reaches, and one of a chunk.
             let broken = [roster.members[3], roster.members[150]]

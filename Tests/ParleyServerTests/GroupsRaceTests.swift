@@ -50,6 +50,37 @@ import Testing
         }
     }
 
+    @Test func `a change is told to the members of the version before it, to no others`() async throws {
+        try await GroupsStack.with { stack in
+            let gateway = stack.gateways[0]
+            let people = try await stack.users(4)
+            let group = try await stack.group(Array(people[..<3]))
+            let roster = try await gateway.groups.settle(group)
+            _ = try await gateway.remove(people[2].id, from: group, as: people[0])
+            let digest = try await gateway.redis.send("DEBUG", "DIGEST").string
+            // It is this change's turn, but the process that brings it has not seen the last one.
+            let rename = GroupChange(version: 3, actor: people[0].id, kind: .renamed(title: "New"))
+            // And one whose turn it is not: applied before, or too early.
+            let again = GroupChange(version: 2, actor: people[0].id, kind: .removed(people[2].id))
+            let early = GroupChange(version: 4, actor: people[0].id, kind: .added(people[3].id, .member))
+            let now = try await gateway.groups.settle(group)
+            for (change, roster) in [(rename, roster), (again, roster), (again, now), (early, now)] {
+                guard case .roster(2, let members) = try await gateway.groups.request(change, roster, group) else {
+                    Issue.record("\(change.kind) was applied")
+                    return
+                }
+                #expect(Set(members) == [people[0].id, people[1].id])
+            }
+            #expect(try await gateway.redis.send("DEBUG", "DIGEST").string == digest)
+            guard case .changed = try await gateway.groups.request(rename, now, group) else {
+                Issue.record("not applied")
+                return
+            }
+            #expect(try await gateway.told(people[1].id, group).last == "= New")
+            #expect(try await gateway.told(people[2].id, group).last == "- \(people[2].id)")
+        }
+    }
+
     @Test func `a worker finishes what a dead gateway left, once`() async throws {
         try await GroupsStack.with { stack in
             let (one, two) = (stack.gateways[0], stack.gateways[1])

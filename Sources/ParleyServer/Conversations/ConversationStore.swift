@@ -99,6 +99,8 @@ struct ConversationStore: Sendable {
         let archived = try await requireMember(user, of: conversation)
         if conversation.isDirect { return Membership() }
         guard let membership = try await membership(of: user, in: conversation, archived: archived) else {
+            // Removed meanwhile, mostly.
+            try await requireMember(user, of: conversation)
             throw Refusal.epochChanged
         }
         return membership

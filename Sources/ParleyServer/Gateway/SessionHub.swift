@@ -198,7 +198,7 @@ final class SessionHub: @unchecked Sendable {
     /// version that is known: then that one is of an epoch that is gone.
     func learn(_ roster: Roster, of group: ConversationID, refused version: Int64? = nil) {
         if let known = rosters[group] {
-            guard roster.version > known.version || version == known.version else { return }
+            guard roster.version >= known.version || version == known.version else { return }
             rosterMembers -= known.members.count
         }
         if rosterMembers + roster.members.count > Self.rosterMemberLimit { forgetRosters() }

@@ -46,7 +46,9 @@ struct GroupOutbox: Sendable {
             while roster.version < change.version {
                 attempts += 1
                 guard attempts < Self.attempts else { throw Failure.contended }
-                roster = try await apply(change, to: roster, of: group)
+                // Others may have applied what comes before it, and archived it, since Redis was asked.
+                let isNext = roster.version == change.version - 1
+                roster = try await isNext ? apply(change, to: roster, of: group) : self.roster(of: group)
             }
         }
         return roster
@@ -57,7 +59,7 @@ struct GroupOutbox: Sendable {
         switch try await request(change, roster, group) {
         case .changed(let mid, let pending):
             epochs.acknowledged(mid)
-            if !pending.isEmpty { await fanOut.finish(group, pending) }
+            if !pending.isEmpty { Task { await fanOut.finish(group, pending) } }
             return make(group, change.version, change.applied(to: roster.members))
         case .roster(let version, let members): return make(group, version, members)
         case .seed: return try await seed(group)
@@ -65,7 +67,8 @@ struct GroupOutbox: Sendable {
         }
     }
 
-    private func request(_ change: GroupChange, _ roster: Roster, _ group: ConversationID) async throws -> Answer {
+    /// Asks Redis to apply a change, told to the members of a roster and those who join.
+    func request(_ change: GroupChange, _ roster: Roster, _ group: ConversationID) async throws -> Answer {
         let lane = Lane(of: group)
         let addressees =
             change.joining.isEmpty
@@ -73,8 +76,8 @@ struct GroupOutbox: Sendable {
             : Roster.Addressees(change.recipients(among: roster.members), of: group, commit.placement)
         let effect = !change.joining.isEmpty ? "add" : !change.leaving.isEmpty ? "remove" : ""
         let fixed = [
-            epochs.epoch, group.description, String(lane.number), String(change.version), effect,
-            (change.joining + change.leaving).map(\.description).joined(separator: ","),
+            epochs.epoch, group.description, String(lane.number), String(change.version), String(roster.version),
+            effect, (change.joining + change.leaving).map(\.description).joined(separator: ","),
         ]
         let keyCount = 4 + addressees.keys.count
         var command = RedisCommand.Builder(
@@ -151,7 +154,7 @@ struct GroupOutbox: Sendable {
     }
 
     /// What `change` and `roster` answer.
-    private enum Answer {
+    enum Answer: Hashable {
         case changed(MessageID, PendingDelivery)
         case roster(version: Int64, members: [UserID])
         case seed

@@ -38,26 +38,27 @@ end)
 
 -- change: applies one change of a group, an entry of the commit log like a message, but without a seq of its own.
 -- KEYS  epoch, conversation, lane, pending, then the queue of each co-located recipient, members, chunks, owed
--- ARGV  epoch, conversation, lane number, version that the change makes, 'add', 'remove' or '' (no member), the members
---       concerned with commas between, event members (as of send), queue cap, number of co-located recipients, those
---       recipients, the other recipients: the members before the change and those concerned
+-- ARGV  epoch, conversation, lane number, version that the change makes, version that the recipients are of, 'add',
+--       'remove' or '' (no member), the members concerned with commas between, event members (as of send), queue cap,
+--       number of co-located recipients, those recipients, the other recipients: the members before the change and
+--       those who join
 -- Answers 'changed <mid> <seq> <ts> [pending recipients]', 'seed', 'stale <version in force> <members>' (applied
---       before, or not yet its turn), 'epoch <current>'
+--       before, not yet its turn, or meant for others), 'epoch <current>'
 redis.register_function('change_@VERSION@', function(KEYS, ARGV)
   local epoch, conv, version = ARGV[1], ARGV[2], ARGV[4]
   local current = redis.call('HGET', KEYS[1], 'id')
   if current ~= epoch then return 'epoch ' .. (current or '') end
   local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending')
   if not c[1] or c[2] ~= epoch then return 'seed' end
-  if tonumber(c[1]) ~= tonumber(version) - 1 then return stale(c[1], conv, KEYS) end
+  if c[1] ~= ARGV[5] or tonumber(c[1]) ~= tonumber(version) - 1 then return stale(c[1], conv, KEYS) end
 
   local members_key = KEYS[#KEYS - 2]
-  local members = '"seq":' .. c[3] .. ',' .. ARGV[7]
+  local members = '"seq":' .. c[3] .. ',' .. ARGV[8]
   local ms, sequence = append(KEYS[3], now_ms(), '{' .. members .. '}')
   local mid = message_id(ms, tonumber(ARGV[3]), sequence)
   redis.call('HSET', KEYS[2], 'mv', version)
-  for user in string.gmatch(ARGV[6], '[^,]+') do
-    if ARGV[5] == 'add' then
+  for user in string.gmatch(ARGV[7], '[^,]+') do
+    if ARGV[6] == 'add' then
       redis.call('HSETNX', members_key, user, c[3] .. ' ' .. mid)
     else
       redis.call('HDEL', members_key, user)
@@ -66,15 +67,15 @@ redis.register_function('change_@VERSION@', function(KEYS, ARGV)
 
   local blocked, pending = tonumber(c[4] or 0) > 0, nil
   local event = with_id('{' .. members .. '}', mid, ms)
-  for n = 1, #ARGV - 9 do
-    if blocked or n > tonumber(ARGV[9]) or enqueue(KEYS[4 + n], ARGV[9 + n], epoch, event, ARGV[8]) then
+  for n = 1, #ARGV - 10 do
+    if blocked or n > tonumber(ARGV[10]) or enqueue(KEYS[4 + n], ARGV[10 + n], epoch, event, ARGV[9]) then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
   local result = 'changed ' .. mid .. ' ' .. c[3] .. ' ' .. ms
   if not pending then return result end
-  return result .. ' ' .. postpone(KEYS, KEYS[4], ARGV, 9, ms, sequence, blocked, pending)
+  return result .. ' ' .. postpone(KEYS, KEYS[4], ARGV, 10, ms, sequence, blocked, pending)
 end)
 
 -- read_group: how far a member has read. KEYS epoch, conversation, members, the member's queue.
