@@ -74,6 +74,7 @@ let package = Package(
                 .embedInCode("Operations/Migrations"),
                 .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
                 .embedInCode("Messages/Sync.lua"), .embedInCode("Messages/Epoch.lua"),
+                .embedInCode("Conversations/Groups/Groups.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

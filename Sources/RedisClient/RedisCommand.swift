@@ -14,9 +14,25 @@ public struct RedisCommand: Sendable, Hashable {
 
     fileprivate init(bytes: ByteBuffer) { self.bytes = bytes }
 
+    /// Arguments in wire form, made once for many commands.
+    public struct Fragment: Sendable {
+        public let count: Int
+        fileprivate let bytes: ByteBuffer
+
+        public init(_ arguments: [String]) {
+            var builder = Builder(fragmentOf: arguments.count)
+            for argument in arguments { builder.append(argument) }
+            count = arguments.count
+            bytes = builder.buffer
+        }
+
+        /// In bytes.
+        public var size: Int { bytes.readableBytes }
+    }
+
     /// Writes a command's arguments straight into the buffer that goes to the socket.
     public struct Builder {
-        private var buffer: ByteBuffer
+        fileprivate private(set) var buffer: ByteBuffer
         private var missing: Int
 
         /// - Parameter argumentCount: how many arguments follow, the command's name included.
@@ -40,8 +56,18 @@ public struct RedisCommand: Sendable, Hashable {
             buffer.writeStaticString("\r\n")
         }
 
+        public mutating func append(_ arguments: Fragment) {
+            missing -= arguments.count
+            buffer.writeImmutableBuffer(arguments.bytes)
+        }
+
         public mutating func append(_ argument: Int) { append(String(argument)) }
         public mutating func append(_ argument: Int64) { append(String(argument)) }
+
+        fileprivate init(fragmentOf argumentCount: Int) {
+            buffer = ByteBufferAllocator().buffer(capacity: 32 * argumentCount)
+            missing = argumentCount
+        }
 
         private mutating func header(_ count: Int) {
             missing -= 1

@@ -4,6 +4,7 @@ import re
 import secrets
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from conftest import Stack
 from selenium import webdriver
@@ -405,3 +406,36 @@ def test_rules_of_the_client_library(windows):
     assert answer["waits"] == [[0, 1000], [0, 2000], [0, 16000], [0, 30000], [0, 30000]]
     assert answer["ranks"] == [["a", "b", "c"], ["b", "c", "a"], ["b", "a", "c"], ["a", "b"]]
     assert answer["conversations"] == ["d:a:b", "d:a:b", "d:9:a"]
+
+
+def test_groups_are_shown_and_written_in(own, windows):
+    """They are made by other clients as yet; the page takes what comes of them."""
+    ada, bob = windows
+    people = []
+    for window in windows:
+        credentials = {"username": window.username, "password": "correct horse battery"}
+        people.append(httpx.post(own.gateways[0] + "/v1/login", json=credentials, timeout=WAIT).json())
+    owner, member = people
+    headers = {"Authorization": f"Bearer {owner['access_token']}", "Idempotency-Key": secrets.token_hex(8)}
+
+    def change(method, path, **body):
+        answer = httpx.request(method, own.gateways[1] + path, json=body, headers=headers, timeout=WAIT)
+        assert answer.is_success, answer.text
+        return answer
+
+    path = "/v1/conversations"
+    group = change("POST", path, title="Engines", members=[member["user"]["id"]]).json()["id"]
+    for window in windows:
+        window.driver.get(window.driver.current_url.split("#")[0] + "#" + group)
+        window.wait(lambda window=window: window.one("#chat-name").text == "Engines", "the group")
+    ada.write("to all of you")
+    bob.sees("to all of you")
+    change("PATCH", f"{path}/{group}", title="Analytical engines")
+    bob.write("to you, too")
+    ada.sees("to all of you", "to you, too")
+    for window in windows:
+        window.wait(lambda window=window: window.one("#chat-name").text == "Analytical engines", "its new title")
+    change("DELETE", f"{path}/{group}/members/{member['user']['id']}")
+    ada.write("without bob")
+    ada.reached("without bob", "sent", "delivered", "read")
+    assert "without bob" not in bob.texts

@@ -73,14 +73,30 @@ struct GatewayStack: Sendable {
         let commit = CommitConfiguration()
         let history = History(postgres: pool, commitLog: CommitLog(redis: client), positions: positions)
         let clock = clock
+        let fanOut = FanOut(redis: client, epochs: epochs, queueCap: commit.queueCap, logger: Self.logger)
+        let groups = GroupOutbox(
+            store: GroupStore(postgres: pool),
+            redis: client,
+            history: history,
+            epochs: epochs,
+            commit: commit,
+            fanOut: fanOut
+        )
         services = GatewayServices(
             configuration: configuration,
             commit: commit,
             redis: client,
             epochs: epochs,
-            conversations: ConversationStore(postgres: pool, redis: client, history: history, epochs: epochs),
+            conversations: ConversationStore(
+                postgres: pool,
+                redis: client,
+                history: history,
+                epochs: epochs,
+                groups: groups,
+                groupHistory: GroupConfiguration().history
+            ),
             history: history,
-            fanOut: FanOut(redis: client, epochs: epochs, queueCap: commit.queueCap, logger: Self.logger),
+            fanOut: fanOut,
             tokens: AccessTokens(keys: .ephemeral(), now: { clock.milliseconds }),
             acknowledger: Acknowledger(redis: client, positions: positions),
             origins: OriginList([String]()),

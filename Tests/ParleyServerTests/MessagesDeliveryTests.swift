@@ -25,13 +25,13 @@ import Testing
             let parts = (listed.array ?? []).compactMap(\.string)
             guard !parts.isEmpty else { return answers }
             var done: [String] = []
-            for index in stride(from: 0, to: parts.count, by: 3) {
+            for index in stride(from: 0, to: parts.count, by: 2) {
                 let place = try #require(parts[index].split(separator: " ").last)
                 let answer = try await stack.call(
                     "deliver",
                     [Keys.epoch, Keys.queue(user), Keys.user(user)],
                     [
-                        stack.epoch, talk.conversation.description, user.description, "\(place)", parts[index + 2],
+                        stack.epoch, talk.conversation.description, user.description, "\(place)", parts[index + 1],
                         "10000",
                     ]
                 )

@@ -91,8 +91,8 @@ import Testing
             #expect(try await stack.digest == empty)
             try await stack.seed(talk.conversation, version: 3)
             let digest = try await stack.digest
-            #expect(try await stack.send(talk, version: 2) == .stale(version: 3))
-            #expect(try await stack.send(talk, version: 4) == .stale(version: 3))
+            #expect(try await stack.send(talk, version: 2) == .stale(version: 3, members: []))
+            #expect(try await stack.send(talk, version: 4) == .stale(version: 3, members: []))
             #expect(try await stack.send(talk, version: 3, epoch: "other") == .epoch("e1"))
             let ahead = ClientMessageID.random(unixMilliseconds: try await stack.now + 25 * 60 * minute)
             #expect(try await stack.send(talk, cid: ahead, version: 3) == .future)

@@ -78,7 +78,7 @@ struct MessagesStack: Sendable {
         body: String = "hello",
         cid: ClientMessageID? = nil,
         lookedUpAt: Int64? = nil,
-        version: Int = 1,
+        version: Int64 = 1,
         epoch: String? = nil,
         configuration: CommitConfiguration = CommitConfiguration()
     ) async throws -> SendAnswer {
@@ -138,5 +138,5 @@ struct Talk: Sendable {
 
 extension SendAnswer {
     var result: SendResult? { if case .done(let result, _) = self { result } else { nil } }
-    var pending: [UserID]? { if case .done(_, let pending) = self { pending } else { nil } }
+    var pending: [UserID]? { if case .done(_, let pending) = self { pending.users } else { nil } }
 }

@@ -86,7 +86,7 @@ struct RandomFrames {
         (event.body, event.data, event.replyTo) = (maybe(text()), maybe("{}"), maybe(message()))
         (event.cid, event.rev, event.user) = (maybe(cid()), maybe(number()), maybe(user()))
         (event.read, event.delivered) = (maybe(number()), maybe(number()))
-        (event.title, event.role) = (maybe(text()), maybe(text()))
+        (event.title, event.role, event.version) = (maybe(text()), maybe(text()), maybe(number()))
         return event
     }
 

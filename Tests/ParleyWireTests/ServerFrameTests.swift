@@ -13,6 +13,15 @@ import Testing
         return ServerFrame(.event(q: 124, event))
     }
 
+    /// A change of a group, as it stands in queues and in history.
+    private static func change(_ type: EventType, _ version: Int64, _ change: (inout Event) -> Void) -> ServerFrame {
+        event(type) {
+            ($0.conv, $0.seq, $0.mid, $0.from) = (Sample.group, 7, Sample.mid, Sample.alice)
+            ($0.ts, $0.version) = (1_764_000_000_123, version)
+            change(&$0)
+        }
+    }
+
     static let golden: [(String, ServerFrame)] = [
         (
             #"{"op":"ready","user":"alice0000001","session":"s1","epoch":"e1","head":130,"mode":"replay","#
@@ -76,17 +85,19 @@ import Testing
             event(.receipt) { ($0.user, $0.read, $0.delivered) = (Sample.bob, 7, 8) }
         ),
         (
-            "{\"op\":\"event\",\"q\":124,\"type\":\"member_added\",\"conv\":\"g:team\",\"user\":\"bob000000002\","
-                + "\"role\":\"admin\"}",
-            event(.memberAdded) { ($0.conv, $0.user, $0.role) = (Sample.group, Sample.bob, "admin") }
+            "{\"op\":\"event\",\"q\":124,\"type\":\"member_added\",\"conv\":\"g:team\",\"seq\":7,\(mid),"
+                + "\"from\":\"alice0000001\",\"ts\":1764000000123,\"user\":\"bob000000002\",\"role\":\"admin\",\"version\":3}",
+            change(.memberAdded, 3) { ($0.user, $0.role) = (Sample.bob, "admin") }
         ),
         (
-            #"{"op":"event","q":124,"type":"member_removed","conv":"g:team","user":"bob000000002"}"#,
-            event(.memberRemoved) { ($0.conv, $0.user) = (Sample.group, Sample.bob) }
+            "{\"op\":\"event\",\"q\":124,\"type\":\"member_removed\",\"conv\":\"g:team\",\"seq\":7,\(mid),"
+                + "\"from\":\"alice0000001\",\"ts\":1764000000123,\"user\":\"bob000000002\",\"version\":4}",
+            change(.memberRemoved, 4) { $0.user = Sample.bob }
         ),
         (
-            #"{"op":"event","q":124,"type":"conversation","conv":"g:team","title":"Team"}"#,
-            event(.conversation) { ($0.conv, $0.title) = (Sample.group, "Team") }
+            "{\"op\":\"event\",\"q\":124,\"type\":\"conversation\",\"conv\":\"g:team\",\"seq\":7,\(mid),"
+                + "\"from\":\"alice0000001\",\"ts\":1764000000123,\"title\":\"Team\",\"version\":1}",
+            change(.conversation, 1) { $0.title = "Team" }
         ),
         (
             #"{"op":"event","q":124,"type":"friend_request","user":"bob000000002"}"#,

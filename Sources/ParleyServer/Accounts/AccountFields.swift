@@ -28,11 +28,17 @@ struct DisplayName: Sendable, Equatable {
     var key: String { text.lowercased() }
 
     init?(_ given: String) {
-        let text = Self.trimmed(given)
-        guard (1...64).contains(text.count), text.utf8.count <= 512,
-            !text.unicodeScalars.contains(where: Self.isForbidden)
+        guard let text = Self.line(given, upTo: 64, bytes: 512) else { return nil }
+        self.text = text
+    }
+
+    /// A text of one line for people, by these rules; nil where it is empty or too long.
+    static func line(_ given: String, upTo characters: Int, bytes: Int) -> String? {
+        let text = trimmed(given)
+        guard (1...characters).contains(text.count), text.utf8.count <= bytes,
+            !text.unicodeScalars.contains(where: isForbidden)
         else { return nil }
-        self.text = String(text)
+        return String(text)
     }
 
     init(_ username: Username) {

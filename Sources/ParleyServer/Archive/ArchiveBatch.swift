@@ -70,6 +70,7 @@ struct ArchiveBatch: Sendable {
             )
             guard moved.affected == steps.count else { throw Fenced() }
             let refused = try await Self.insert(messages[...], on: connection)
+            try await Self.finishChanges(messages.filter { $0.groupVersion != nil }, on: connection)
             let letters = deadLetters + refused
             for letter in letters {
                 _ = try await connection.query(
@@ -82,6 +83,26 @@ struct ArchiveBatch: Sendable {
             }
             return letters.count
         }
+    }
+
+    /// Changes of groups that are in history now: they leave the outbox, and who joined by them has a place.
+    private static func finishChanges(_ entries: [StoredMessage], on connection: PostgresConnection) async throws {
+        guard !entries.isEmpty else { return }
+        let done: PostgresQuery =
+            """
+            WITH done AS (
+                SELECT * FROM unnest(
+                    \(entries.map(\.conversation.description))::text[], \(entries.map { $0.groupVersion ?? 0 })::bigint[],
+                    \(entries.map { Int64($0.mid.rawValue) })::bigint[], \(entries.map(\.seq))::bigint[]
+                ) AS done(id, version, mid, seq)
+            ), deleted AS (
+                DELETE FROM conversation_changes USING done
+                WHERE conversation_changes.conversation_id = done.id AND conversation_changes.version = done.version
+            )
+            UPDATE conversation_members SET joined_mid = done.mid, joined_seq = done.seq
+            FROM done WHERE conversation_id = done.id AND joined_version = done.version
+            """
+        _ = try await connection.query(done)
     }
 
     /// Inserts messages; those that PostgreSQL refuses are found by halving and returned.
@@ -117,7 +138,7 @@ struct ArchiveBatch: Sendable {
 
     private static func insertion(of messages: ArraySlice<StoredMessage>) -> PostgresQuery {
         """
-        INSERT INTO messages (conversation_id, message_id, seq, sender_id, cid, body, data, reply_to)
+        INSERT INTO messages (conversation_id, message_id, seq, sender_id, cid, body, data, reply_to, type)
         SELECT * FROM unnest(
             \(messages.map(\.conversation.description))::text[],
             \(messages.map { Int64($0.mid.rawValue) })::bigint[],
@@ -126,7 +147,8 @@ struct ArchiveBatch: Sendable {
             \(messages.map { $0.cid?.description })::text[],
             \(messages.map(\.content.body))::text[],
             \(messages.map(\.content.data))::text[],
-            \(messages.map { $0.content.replyTo.map { Int64($0.rawValue) } })::bigint[]
+            \(messages.map { $0.content.replyTo.map { Int64($0.rawValue) } })::bigint[],
+            \(messages.map { $0.type == .message ? nil : $0.type.rawValue })::text[]
         ) ON CONFLICT DO NOTHING
         """
     }

@@ -5,7 +5,7 @@ import ParleyWire
 /// Conversations and messages as the HTTP contract shows them. Written by hand, because a message's `data` comes back
 /// verbatim.
 enum ConversationJSON {
-    static func list(_ page: [ConversationStore.Summary], next: MessageID?, for user: UserID) -> ByteBuffer {
+    static func list(_ page: [ConversationSummary], next: MessageID?, for user: UserID) -> ByteBuffer {
         object { buffer in
             buffer.writeJSONKey("conversations")
             buffer.beginJSONArray()
@@ -18,7 +18,7 @@ enum ConversationJSON {
         }
     }
 
-    static func one(_ summary: ConversationStore.Summary, for user: UserID) -> ByteBuffer {
+    static func one(_ summary: ConversationSummary, for user: UserID) -> ByteBuffer {
         var buffer = ByteBuffer()
         write(summary, for: user, into: &buffer)
         return buffer
@@ -45,18 +45,21 @@ enum ConversationJSON {
         return buffer
     }
 
-    private static func write(_ summary: ConversationStore.Summary, for user: UserID, into buffer: inout ByteBuffer) {
+    private static func write(_ summary: ConversationSummary, for user: UserID, into buffer: inout ByteBuffer) {
         buffer.beginJSONObject()
         buffer.writeJSONField("id", summary.conversation)
         buffer.writeJSONField("kind", summary.conversation.isDirect ? "direct" : "group")
-        buffer.writeJSONField("title", raw: "null")
-        buffer.writeJSONKey("members")
-        buffer.beginJSONArray()
-        for member in summary.members {
-            buffer.beginJSONElement()
-            buffer.writeJSONIdentifier(member)
+        if let group = summary.group {
+            buffer.writeJSONField("title", group.title)
+            buffer.writeJSONField("version", group.version)
+            if let owner = group.owner { buffer.writeJSONField("owner", owner) }
+            buffer.writeJSONKey("admins")
+            write(group.admins, into: &buffer)
+        } else {
+            buffer.writeJSONField("title", raw: "null")
         }
-        buffer.endJSONArray()
+        buffer.writeJSONKey("members")
+        write(summary.members, into: &buffer)
         if let last = summary.last {
             buffer.writeJSONKey("last")
             write(last, for: user, into: &buffer)
@@ -65,10 +68,10 @@ enum ConversationJSON {
         }
         buffer.writeJSONField("unread", summary.unread)
         buffer.writeJSONField("read_seq", summary.read[user] ?? 0)
-        // Of every member: up to which seq they have read, and got delivered.
+        // Up to which seq members have read, and got delivered.
         buffer.writeJSONKey("positions")
         buffer.beginJSONArray()
-        for member in summary.members {
+        for member in summary.members where summary.read[member] != nil {
             buffer.beginJSONElement()
             buffer.beginJSONObject()
             buffer.writeJSONField("user", member)
@@ -80,13 +83,27 @@ enum ConversationJSON {
         buffer.endJSONObject()
     }
 
+    private static func write(_ users: [UserID], into buffer: inout ByteBuffer) {
+        buffer.beginJSONArray()
+        for user in users {
+            buffer.beginJSONElement()
+            buffer.writeJSONIdentifier(user)
+        }
+        buffer.endJSONArray()
+    }
+
     private static func write(_ message: StoredMessage, for user: UserID, into buffer: inout ByteBuffer) {
         buffer.beginJSONObject()
         buffer.writeJSONField("mid", message.mid)
         buffer.writeJSONField("seq", message.seq)
         buffer.writeJSONField("from", message.sender)
         buffer.writeJSONField("ts", message.timestamp)
-        message.content.writeFields(into: &buffer)
+        if message.type == .message {
+            message.content.writeFields(into: &buffer)
+        } else {
+            buffer.writeJSONField("type", message.type.rawValue)
+            buffer.writeString("," + (message.content.data ?? "{}").dropFirst().dropLast())
+        }
         // For the sender's own devices.
         if message.sender == user, let cid = message.cid { buffer.writeJSONField("cid", cid) }
         buffer.endJSONObject()

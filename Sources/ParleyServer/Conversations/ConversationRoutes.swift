@@ -4,6 +4,7 @@ import ParleyWire
 /// A user's conversations and their history. All routes need a sign-in.
 struct ConversationRoutes {
     let conversations: ConversationStore
+    let list: ConversationList
     let history: History
     let authenticator: Authenticator
 
@@ -12,22 +13,27 @@ struct ConversationRoutes {
         signedIn.get("/v1/conversations") { request, context in
             let user = try context.requireIdentity().user
             let cursor = try request.messageID("cursor")
-            let (page, next) = try await conversations.list(of: user, before: cursor, limit: request.pageLimit())
+            let (page, next) = try await list.page(of: user, before: cursor, limit: request.pageLimit())
             return Response(json: ConversationJSON.list(page, next: next, for: user))
         }
         signedIn.get("/v1/conversations/:id") { _, context in
             let (user, conversation) = try context.conversation()
-            guard let summary = try await conversations.summary(of: conversation, for: user) else {
-                throw HTTPProblem.noConversation
-            }
+            let summary = try await HTTPProblem.explaining { try await list.summary(of: conversation, for: user) }
             return Response(json: ConversationJSON.one(summary, for: user))
         }
         signedIn.get("/v1/conversations/:id/messages") { request, context in
             let (user, conversation) = try context.conversation()
             let window = try window(of: request)
-            guard try await conversations.isMember(user, of: conversation) else { throw HTTPProblem.noConversation }
+            let membership = try await HTTPProblem.explaining {
+                try await conversations.membership(of: user, in: conversation)
+            }
             do {
-                let page = try await history.page(of: conversation, window, limit: request.pageLimit())
+                let page = try await history.page(
+                    of: conversation,
+                    window,
+                    from: membership.firstVisible,
+                    limit: request.pageLimit()
+                )
                 return Response(json: ConversationJSON.messages(page, for: user))
             } catch HistoryError.backlogTooLong {
                 throw HTTPProblem(.unavailable, "History is catching up.", retryMilliseconds: 5000)
@@ -60,12 +66,13 @@ extension Request {
 }
 
 extension ParleyRequestContext {
-    /// Who asks, and the conversation that the path names.
+    /// Who asks, and the conversation that the path names: any group, and direct ones of the user.
     func conversation() throws -> (UserID, ConversationID) {
         let user = try requireIdentity().user
         // Ids hold colons, which clients may percent-encode.
         let text = try parameters.require("id").replacing("%3A", with: ":").replacing("%3a", with: ":")
-        guard let conversation = ConversationID(text), conversation.peer(of: user) != nil else {
+        guard let conversation = ConversationID(text), !conversation.isDirect || conversation.peer(of: user) != nil
+        else {
             throw HTTPProblem.noConversation
         }
         return (user, conversation)
@@ -75,4 +82,18 @@ extension ParleyRequestContext {
 extension HTTPProblem {
     /// Also what a stranger gets.
     static let noConversation = HTTPProblem(.notFound, "There is no such conversation.")
+    static let notMember = HTTPProblem(.notMember, "You are no longer in this group.")
+
+    /// Runs what asks for a membership, and says in HTTP's terms what was refused.
+    static func explaining<R>(_ body: () async throws -> R) async throws -> R {
+        do {
+            return try await body()
+        } catch let refusal as ConversationStore.Refusal {
+            switch refusal {
+            case .notFound: throw noConversation
+            case .notMember: throw notMember
+            case .epochChanged: throw HTTPProblem(.unavailable, "The sync epoch has changed.")
+            }
+        }
+    }
 }

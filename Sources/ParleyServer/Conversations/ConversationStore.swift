@@ -9,41 +9,50 @@ struct ConversationStore: Sendable {
     let redis: RedisClient
     let history: History
     let epochs: EpochKeeper
+    let groups: GroupOutbox
+    let groupHistory: GroupConfiguration.History
 
     enum Refusal: Error, Hashable {
         /// No such conversation, no such user, or nothing that this user may know of.
         case notFound
+        /// This user was a member of the group once.
+        case notMember
         /// Redis is in another epoch than this process knows.
         case epochChanged
     }
 
-    /// Makes a conversation ready for sends in this epoch, opening a direct one that does not exist.
+    /// Makes a group ready for sends of a member in this epoch.
+    /// - Throws: `Refusal`, or what a store says.
+    func prepareGroup(_ group: ConversationID, for user: UserID) async throws -> Roster {
+        try await requireMember(user, of: group)
+        do {
+            return try await groups.settle(group)
+        } catch GroupOutbox.Failure.noSuchGroup {
+            throw Refusal.notFound
+        } catch GroupOutbox.Failure.epochChanged {
+            throw Refusal.epochChanged
+        }
+    }
+
+    /// Makes a direct conversation ready for sends in this epoch, opening one that does not exist.
     ///
     /// - Returns: the membership's version.
     /// - Throws: `Refusal`, or what a store says.
-    func prepare(_ conversation: ConversationID, for user: UserID) async throws -> Int {
+    func prepare(_ conversation: ConversationID, for user: UserID) async throws -> Int64 {
         guard let peer = conversation.peer(of: user) else { throw Refusal.notFound }
         try await open(conversation, user, peer)
-        let epoch = epochs.epoch
-        let jump = epochs.sequenceJump
-        // Read before Redis's own state is looked at: what commits meanwhile is counted there.
-        let last = try await history.lastSequence(of: conversation)
+        let floor = try await SequenceFloor(of: conversation, history, epochs)
         let answer = try await redis.send(
             RedisFunctions.call(
                 "seed",
                 keys: [Keys.conversation(conversation), Keys.epoch],
-                [epoch, "1", String(last), String(jump)]
+                [floor.epoch, "1", String(floor.last), String(floor.jump)]
             )
         )
-        guard let text = answer.string, text.hasPrefix("seeded ") else { throw Refusal.epochChanged }
-        if jump > 0, let seq = Int64(text.dropFirst(7)), seq >= last + Int64(jump) {
-            _ = try await postgres.query(
-                """
-                INSERT INTO conversation_jumps (conversation_id, after_seq, to_seq, epoch)
-                VALUES (\(conversation.description), \(last), \(seq), \(epoch)) ON CONFLICT DO NOTHING
-                """
-            )
+        guard let text = answer.string, text.hasPrefix("seeded "), let seq = Int64(text.dropFirst(7)) else {
+            throw Refusal.epochChanged
         }
+        try await floor.record(seq, of: conversation, in: postgres)
         return 1
     }
 
@@ -71,79 +80,56 @@ struct ConversationStore: Sendable {
         }
     }
 
-    func isMember(_ user: UserID, of conversation: ConversationID) async throws -> Bool {
-        let rows = try await postgres.query(
-            """
-            SELECT count(*) FROM conversation_members
-            WHERE conversation_id = \(conversation.description) AND user_id = \(user.description)
-            """
-        )
-        let count: [Int64] = try rows.decode(Int64.self)
-        return count.first == 1
+    /// A user's place in a conversation.
+    struct Membership: Sendable, Hashable {
+        /// Of a group.
+        var joined: GroupSnapshot.Joined?
+        /// What came before their joining is not for them.
+        var beginsAtJoining = false
+
+        /// The last sequence number before their joining.
+        var joinedSeq: Int64 { joined?.seq ?? 0 }
+        /// nil for everything.
+        var firstVisible: MessageID? { beginsAtJoining ? joined?.mid : nil }
+        func shows(_ message: StoredMessage) -> Bool { firstVisible.map { message.mid >= $0 } ?? true }
     }
 
-    /// A user's view of a conversation.
-    struct Summary: Sendable {
-        let conversation: ConversationID
-        let members: [UserID]
-        let last: StoredMessage?
-        /// Up to where each member has read, and got delivered; by their live state.
-        let read: [UserID: Int64]
-        let delivered: [UserID: Int64]
-        let unread: Int64
-    }
-
-    /// All conversations of a user that have a message, the most recently written first, a page of them.
-    func list(of user: UserID, before cursor: MessageID?, limit: Int) async throws -> (
-        page: [Summary], next: MessageID?
-    ) {
-        let rows = try await postgres.query(
-            "SELECT conversation_id FROM conversation_members WHERE user_id = \(user.description)"
-        )
-        let ids: [String] = try rows.decode(String.self)
-        let last = try await history.lastMessages(of: ids.compactMap { ConversationID($0) })
-        let ordered = last.values.filter { message in cursor.map { message.mid < $0 } ?? true }.sorted {
-            $0.mid > $1.mid
+    /// - Throws: `Refusal` for whoever is not in it, or what a store says.
+    func membership(of user: UserID, in conversation: ConversationID) async throws -> Membership {
+        let archived = try await requireMember(user, of: conversation)
+        if conversation.isDirect { return Membership() }
+        guard let membership = try await membership(of: user, in: conversation, archived: archived) else {
+            // Removed meanwhile, mostly.
+            try await requireMember(user, of: conversation)
+            throw Refusal.epochChanged
         }
-        let page = ordered.prefix(limit)
-        var summaries: [Summary] = []
-        for message in page { summaries.append(try await summary(message.conversation, last: message, for: user)) }
-        return (summaries, ordered.count > limit ? page.last?.mid : nil)
+        return membership
     }
 
-    /// nil for a conversation that the user is not in.
-    func summary(of conversation: ConversationID, for user: UserID) async throws -> Summary? {
-        guard try await isMember(user, of: conversation) else { return nil }
-        return try await summary(conversation, last: history.lastMessages(of: [conversation])[conversation], for: user)
-    }
-
-    private func summary(_ conversation: ConversationID, last: StoredMessage?, for user: UserID) async throws -> Summary
-    {
-        let members = conversation.members.map { [$0.lo, $0.hi] } ?? []
-        let fields = members.flatMap { ["read:\($0)", "delivered:\($0)"] }
-        let reply = try await redis.send(RedisCommand(["HMGET", Keys.conversation(conversation)] + fields))
-        let positions = (reply.array ?? []).map { $0.integer ?? 0 }
-        var (read, delivered): ([UserID: Int64], [UserID: Int64]) = ([:], [:])
-        for (index, member) in members.enumerated() where positions.count == fields.count {
-            read[member] = positions[2 * index]
-            delivered[member] = max(positions[2 * index], positions[2 * index + 1])
+    /// - Parameter archived: where a member of a group joined, if history has the entry.
+    /// - Returns: nil if they were removed meanwhile.
+    func membership(
+        of user: UserID,
+        in group: ConversationID,
+        archived: GroupSnapshot.Joined?
+    ) async throws -> Membership? {
+        var joined = archived
+        if joined == nil {
+            // Redis knows it, or gets to know it now.
+            try await groups.settle(group)
+            joined = try await groups.joining(of: user, in: group)
         }
-        // Sequence numbers that lost data left out are nobody's unread.
-        let seen = read[user] ?? 0
-        let jumps = try await postgres.query(
-            """
-            SELECT coalesce(sum(to_seq - greatest(after_seq, \(seen))), 0)::bigint FROM conversation_jumps
-            WHERE conversation_id = \(conversation.description) AND to_seq > \(seen)
-            """
-        )
-        let skipped: [Int64] = try jumps.decode(Int64.self)
-        return Summary(
-            conversation: conversation,
-            members: members,
-            last: last,
-            read: read,
-            delivered: delivered,
-            unread: max(0, (last?.seq ?? 0) - seen - (skipped.first ?? 0))
-        )
+        return joined.map { Membership(joined: $0, beginsAtJoining: groupHistory == .joining) }
+    }
+
+    /// - Returns: of a group where the user joined, as far as that is archived.
+    /// - Throws: `Refusal` for whoever is not in it, or what the database says.
+    @discardableResult
+    func requireMember(_ user: UserID, of conversation: ConversationID) async throws -> GroupSnapshot.Joined? {
+        switch try await groups.store.standing(of: user, in: conversation) {
+        case .member(let joined): return joined
+        case .former: throw Refusal.notMember
+        case .stranger: throw Refusal.notFound
+        }
     }
 }

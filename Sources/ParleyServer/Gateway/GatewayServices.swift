@@ -97,15 +97,7 @@ final class GatewayServices: Sendable {
     }
 
     /// Finishes a fan-out; should that fail, a worker does it.
-    func deliverLater(_ conversation: ConversationID, _ users: [UserID]) {
-        Task {
-            for user in users {
-                do {
-                    _ = try await fanOut.settle(conversation, user)
-                } catch {
-                    logger.warning("fan-out left to a worker", metadata: ["user": "\(user)", "error": "\(error)"])
-                }
-            }
-        }
+    func deliverLater(_ conversation: ConversationID, _ pending: PendingDelivery) {
+        Task { await fanOut.finish(conversation, pending) }
     }
 }

@@ -32,8 +32,9 @@ struct MessageRoutes {
             guard (0..<(1 << 53)).contains(position.seq) else {
                 throw HTTPProblem.invalid("seq", "expected a sequence number.")
             }
-            guard try await services.conversations.isMember(user, of: conversation) else {
-                throw HTTPProblem.noConversation
+            try await HTTPProblem.explaining {
+                _ = try await services.conversations.requireMember(user, of: conversation)
+                if !conversation.isDirect { _ = try await services.conversations.prepareGroup(conversation, for: user) }
             }
             try await read(conversation, position.seq, user)
             return Response(status: .noContent)
@@ -61,10 +62,11 @@ struct MessageRoutes {
     }
 
     private func read(_ conversation: ConversationID, _ seq: Int64, _ user: UserID) async throws {
+        let (epoch, queueCap) = (services.epochs.epoch, services.commit.queueCap)
         let receipt = Receipt(conversation: conversation, user: user, kind: .read, seq: seq)
-        guard let command = receipt.command(epoch: services.epochs.epoch, queueCap: services.commit.queueCap) else {
-            throw HTTPProblem.noConversation
-        }
+        let command =
+            receipt.command(epoch: epoch, queueCap: queueCap)
+            ?? RedisFunctions.readGroup(conversation, user, seq, epoch: epoch, queueCap: queueCap)
         let answer = try? await services.redis.send(command, repeatable: true).string
         guard let answer, !answer.hasPrefix("epoch") else {
             services.learnEpoch()

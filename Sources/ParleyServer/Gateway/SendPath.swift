@@ -8,15 +8,16 @@ struct SendPath: Sendable {
     /// What Redis's answer means for a send.
     enum Verdict: Sendable {
         case committed(SendResult)
-        /// Redis wants something first: prepare the send, then try again.
-        case wanting(SendRequest)
+        /// Redis wants something first: prepare the send, then try again. Of a group perhaps with who is in it now.
+        case wanting(SendRequest, Roster?)
         case refused(SendRefusal)
     }
 
     let services: GatewayServices
 
-    /// Redis may want something first a few times in a row (an epoch, then the conversation, then a look-up), not more.
-    private static let bounceLimit = 6
+    /// Redis may want something first a few times in a row (the conversation, a look-up, a membership that changes
+    /// while it is written in), not more.
+    private static let bounceLimit = 16
 
     /// Checks what can be checked without a store.
     func admit(
@@ -28,16 +29,19 @@ struct SendPath: Sendable {
         guard !services.isBacklogged else {
             throw SendRefusal(.overloaded, "too much waits for the archive", retryMilliseconds: 5000)
         }
-        guard conversation.peer(of: user) != nil else { throw SendRefusal(.notFound, "no such conversation") }
+        guard !conversation.isDirect || conversation.peer(of: user) != nil else {
+            throw SendRefusal(.notFound, "no such conversation")
+        }
         return SendRequest(conversation: conversation, sender: user, cid: cid, content: content)
     }
 
-    func command(for request: SendRequest) -> RedisCommand {
-        services.commit.command(
-            for: request,
-            recipients: request.conversation.members.map { [$0.lo, $0.hi] } ?? [],
-            epoch: services.epochs.epoch
-        )
+    /// - Parameter roster: to whom it goes, of a group; nil asks for the members in force and commits nothing.
+    func command(for request: SendRequest, roster: Roster?) -> RedisCommand {
+        let epoch = services.epochs.epoch
+        guard let members = request.conversation.members else {
+            return services.commit.command(for: request, roster: roster, epoch: epoch)
+        }
+        return services.commit.command(for: request, recipients: [members.lo, members.hi], epoch: epoch)
     }
 
     func judge(_ result: Result<RESPValue, RedisError>, of request: SendRequest) -> Verdict {
@@ -53,8 +57,12 @@ struct SendPath: Sendable {
             return .committed(result)
         case .conflict: return .refused(.conflict)
         case .future: return .refused(SendRefusal(.invalid, "cid: its time is more than a day ahead"))
-        case .lookup(let now): return bounced(request) { $0.lookUpFrom = now }
-        case .seed, .stale: return bounced(request) { _ in }
+        case .lookup(let now): return bounced(request, .lookup(from: now))
+        case .stale(let version, let members) where !request.conversation.isDirect:
+            let placement = services.commit.placement
+            let roster = Roster(request.conversation, version: version, members: members, placement: placement)
+            return bounced(request, roster.contains(request.sender) ? nil : .conversation, roster)
+        case .seed, .stale: return bounced(request, .conversation)
         case .epoch:
             // Every session of the old epoch is about to be closed; this send is to be repeated after the resync.
             services.learnEpoch()
@@ -63,14 +71,14 @@ struct SendPath: Sendable {
         }
     }
 
-    private func bounced(_ request: SendRequest, _ change: (inout SendRequest) -> Void) -> Verdict {
+    private func bounced(_ request: SendRequest, _ need: SendRequest.Need?, _ roster: Roster? = nil) -> Verdict {
         var request = request
         request.bounces += 1
         guard request.bounces < Self.bounceLimit else {
             return .refused(SendRefusal(.unavailable, "the conversation is changing too quickly"))
         }
-        change(&request)
-        return .wanting(request)
+        request.need = need
+        return .wanting(request, roster)
     }
 
     /// Waits until a commit has reached the level that this deployment acknowledges at. A repeat waits too: its first
@@ -85,10 +93,12 @@ struct SendPath: Sendable {
     /// Commits a send that keeps no order with others, and waits for the configured level.
     func commit(_ request: SendRequest) async throws(SendRefusal) -> SendResult {
         var request = request
+        var roster: Roster?
         while true {
             let reply: Result<RESPValue, RedisError>
             do throws(RedisError) {
-                reply = .success(try await services.redis.send(command(for: request), repeatable: true))
+                let command = command(for: request, roster: roster)
+                reply = .success(try await services.redis.send(command, repeatable: true))
             } catch {
                 reply = .failure(error)
             }
@@ -97,9 +107,12 @@ struct SendPath: Sendable {
                 try await confirm(result)
                 return result
             case .refused(let refusal): throw refusal
-            case .wanting(let wanting):
+            case .wanting(let wanting, let current):
+                roster = current ?? roster
                 switch await SendPreparation(services: services).run(wanting) {
-                case .ready(let ready): request = ready
+                case .ready(let ready, let current):
+                    request = ready
+                    roster = current ?? roster
                 case .repeated(let result):
                     try await confirm(result)
                     return result

@@ -7,11 +7,13 @@ import RedisClient
 struct PendingSend: Sendable {
     var request: SendRequest
     let id: FrameID?
+    /// Of a group: to whom it went out last.
+    var roster: Roster?
 }
 
 /// A session's sends: from the frame to the commit and its answer.
 extension Session {
-    private var path: SendPath { SendPath(services: services) }
+    var path: SendPath { SendPath(services: services) }
 
     func submit(_ send: ClientFrame.Send, id: FrameID?) {
         guard let user = identity?.user else { return }
@@ -40,7 +42,7 @@ extension Session {
         run(
             sends.submit(
                 PendingSend(request: request, id: id),
-                isAlone: isLate || !hub.isKnown(conversation)
+                isAlone: isLate || !(conversation.isDirect ? hub.isKnown(conversation) : hasRoster(conversation))
             )
         )
     }
@@ -55,27 +57,39 @@ extension Session {
     }
 
     private func issue(_ send: PendingSend, _ ticket: UInt64) {
-        hub.connection(of: self).send(path.command(for: send.request), repeatable: true) { result in
-            switch self.path.judge(result, of: send.request) {
-            case .committed(let result):
-                self.hub.markKnown(send.request.conversation)
-                self.confirm(result, send, ticket)
-            case .wanting(let request):
-                if request.lookUpFrom == nil { self.hub.forget(request.conversation) }
-                self.run(self.sends.bounced(ticket, PendingSend(request: request, id: send.id)))
-            case .refused(let refusal): self.refuse(send, ticket, refusal)
+        guard send.request.conversation.isDirect else { return issueToGroup(send, ticket) }
+        hub.connection(of: self).send(path.command(for: send.request, roster: nil), repeatable: true) { result in
+            self.answered(result, send, ticket)
+        }
+    }
+
+    func answered(_ result: Result<RESPValue, RedisError>, _ send: PendingSend, _ ticket: UInt64) {
+        let conversation = send.request.conversation
+        switch path.judge(result, of: send.request) {
+        case .committed(let result):
+            if conversation.isDirect { hub.markKnown(conversation) }
+            confirm(result, send, ticket)
+        case .wanting(let request, let roster):
+            if let roster {
+                hub.learn(roster, of: conversation, refused: send.roster?.version)
+            } else if request.need == .conversation {
+                hub.forget(conversation)
             }
+            run(sends.bounced(ticket, PendingSend(request: request, id: send.id)))
+        case .refused(let refusal): refuse(send, ticket, refusal)
         }
     }
 
     /// Does what Redis wanted first, off the event loop.
     private func prepare(_ send: PendingSend, _ ticket: UInt64) {
+        guard send.request.need != nil else { return run(sends.prepared(ticket, send)) }
         let preparation = SendPreparation(services: services)
         let promise = eventLoop.makePromise(of: SendPreparation.Outcome.self)
         promise.completeWithTask { await preparation.run(send.request) }
         promise.futureResult.assumeIsolated().whenSuccess { outcome in
             switch outcome {
-            case .ready(let request):
+            case .ready(let request, let roster):
+                if let roster { self.hub.learn(roster, of: request.conversation) }
                 self.run(self.sends.prepared(ticket, PendingSend(request: request, id: send.id)))
             case .repeated(let result): self.confirm(result, send, ticket)
             case .refused(let refusal): self.refuse(send, ticket, refusal)

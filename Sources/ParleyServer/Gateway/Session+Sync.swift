@@ -247,9 +247,10 @@ extension Session {
     }
 
     func read(_ conversation: ConversationID, _ seq: Int64, id: FrameID?) {
-        guard let user = identity?.user, conversation.peer(of: user) != nil else {
+        guard let user = identity?.user, !conversation.isDirect || conversation.peer(of: user) != nil else {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
+        guard conversation.isDirect else { return readInGroup(conversation, user, seq, id: id) }
         guard beginCall(id: id) else { return }
         sendReceipt(conversation, .read, seq) { self.endCall() }
     }

@@ -7,7 +7,7 @@ import RedisClient
 /// One client's socket: the last handler of its channel, confined to the channel's event loop.
 ///
 /// This file holds the session's life: frames in, frames out, heartbeat, close. What it does with its sync queue is in
-/// Session+Sync.swift, with sends in Session+Send.swift.
+/// Session+Sync.swift, with sends in Session+Send.swift, and what is different in groups in Session+Groups.swift.
 final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -38,6 +38,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     var sync: SyncState?
     var acks = AckState(cursor: 0)
     var sends = SendQueue<PendingSend>()
+    var groupFlights: [ConversationID: GroupFlight] = [:]
     /// The highest position published while the session was attaching.
     var publishedEarly: Int64 = 0
     /// Its own `attach` came round: a later one of the same device replaces this session.
@@ -177,14 +178,15 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         }
     }
 
-    /// Shown to the other member's devices, at most every three seconds, and nowhere kept.
+    /// Shown to the other members' devices, at most every three seconds, and nowhere kept.
     private func typing(_ conversation: ConversationID, id: FrameID?) {
-        guard let user = identity?.user, let peer = conversation.peer(of: user) else {
+        guard let user = identity?.user, !conversation.isDirect || conversation.peer(of: user) != nil else {
             return refuse(FrameError(.notFound, "no such conversation", id: id))
         }
         guard lastTyping + .seconds(3) <= .now() else { return }
         lastTyping = .now()
         let notice = UserNotice.typing(conversation: conversation, user: user)
+        guard let peer = conversation.peer(of: user) else { return typingInGroup(conversation, user, notice, id: id) }
         let connection = hub.connection(of: self)
         // A stranger who has never written is not told that somebody types.
         connection.send(.init("EXISTS", Keys.conversation(conversation))) { result in

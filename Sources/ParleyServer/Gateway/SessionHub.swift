@@ -24,6 +24,12 @@ final class SessionHub: @unchecked Sendable {
     private var known: Set<ConversationID> = []
     private static let knownLimit = 200_000
 
+    /// Who is in groups, as far as Redis said in this epoch.
+    private var rosters: [ConversationID: Roster] = [:]
+    private var rosterMembers = 0
+    /// Members of all rosters together: about 100 bytes each.
+    private static let rosterMemberLimit = 200_000
+
     private var unflushed: [Session] = []
     private var unacknowledged: [QueueReader.ID: Session] = [:]
 
@@ -171,6 +177,7 @@ final class SessionHub: @unchecked Sendable {
     private func epochChanged(to epoch: String) {
         known = []
         for reader in readers.values { reader.epochChanged(to: epoch) }
+        forgetRosters()
     }
 
     // MARK: Acks
@@ -192,6 +199,27 @@ final class SessionHub: @unchecked Sendable {
     }
 
     func forget(_ conversation: ConversationID) { known.remove(conversation) }
+
+    // MARK: Rosters
+
+    func roster(of group: ConversationID) -> Roster? { rosters[group] }
+
+    /// Takes over who is in a group. An answer that was overtaken by a newer one is dropped, unless it refused the
+    /// version that is known: then that one is of an epoch that is gone.
+    func learn(_ roster: Roster, of group: ConversationID, refused version: Int64? = nil) {
+        if let known = rosters[group] {
+            guard roster.version >= known.version || version == known.version else { return }
+            rosterMembers -= known.members.count
+        }
+        if rosterMembers + roster.members.count > Self.rosterMemberLimit { forgetRosters() }
+        rosterMembers += roster.members.count
+        rosters[group] = roster
+    }
+
+    private func forgetRosters() {
+        rosters = [:]
+        rosterMembers = 0
+    }
 
     // MARK: Output
 

@@ -66,17 +66,57 @@ local function enqueue(queue_key, user, epoch, event, cap)
   redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. string.sub(id, 3) .. ' ' .. event)
 end
 
-local function mark(ms, sequence, conv, user)
-  return string.format('%s %s %.0f-%04.0f', conv, user, ms, sequence)
+-- A place in the log, as marks and chunks name it.
+local function place_of(ms, sequence) return string.format('%.0f-%04.0f', ms, sequence) end
+
+local function mark(place, conv, user) return conv .. ' ' .. user .. ' ' .. place end
+
+local function is_group(conv) return string.byte(conv) == 103 end
+
+-- Leaves recipients of a commit for later: the n-th ones of ARGV[count_at + n], where ARGV[count_at] says how many of
+-- them are co-located. Users of other servers, and those whose queue refused, get a mark each. Of a group a chunk of
+-- co-located users ('+' and their ids with commas between, or those that must wait) gets an entry in the group's list
+-- and a mark together; KEYS end with a group's members, chunks and owed. Answers what stays pending, '*' for chunks.
+local function postpone(KEYS, pending_key, ARGV, count_at, ms, sequence, blocked, late)
+  local conv, colocated, place = ARGV[2], tonumber(ARGV[count_at]), place_of(ms, sequence)
+  local group, names, waiting, chunks = is_group(conv), {}, {}, {}
+  for _, n in ipairs(late) do
+    local user = ARGV[count_at + n]
+    if string.byte(user) == 43 then
+      chunks[#chunks + 1] = string.sub(user, 2)
+    elseif group and blocked and n <= colocated then
+      waiting[#waiting + 1] = user
+    else
+      redis.call('ZADD', pending_key, ms, mark(place, conv, user))
+      if group and n <= colocated then redis.call('SADD', KEYS[#KEYS], user) end
+      names[#names + 1] = user
+    end
+  end
+  if #waiting > 0 then table.insert(chunks, 1, table.concat(waiting, ',')) end
+  redis.call('HINCRBY', KEYS[2], 'pending', #names + #chunks)
+  for part, users in ipairs(chunks) do
+    redis.call('RPUSH', KEYS[#KEYS - 1], part .. ' ' .. place .. ' ' .. users)
+    redis.call('ZADD', pending_key, ms, mark(place, conv, '*' .. part))
+  end
+  if #chunks > 0 then names[#names + 1] = '*' end
+  return table.concat(names, ',')
+end
+
+-- The version in force and, of a group, its members.
+local function stale(version, conv, KEYS)
+  if not is_group(conv) then return 'stale ' .. version end
+  return 'stale ' .. version .. ' ' .. table.concat(redis.call('HKEYS', KEYS[#KEYS - 2]), ',')
 end
 
 -- send: the commit point.
--- KEYS  epoch, conversation, lane, dedup bucket, late dedup, pending, then the queue of each co-located recipient
+-- KEYS  epoch, conversation, lane, dedup bucket, late dedup, pending, then the queue of each co-located recipient; of a
+--       group its members, chunks and owed at the end
 -- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
 --       time of a look-up in history or '', dedup window in ms, queue cap, event members (JSON without braces, seq,
---       mid, ts and cid), number of co-located recipients, those recipients, the other recipients
+--       mid, ts and cid), number of co-located recipients, those recipients, the other recipients (chunks first: see
+--       postpone)
 -- Answers one line: 'sent|dup <mid> <seq> <ts> [pending recipients]', 'conflict', 'future', 'lookup <now>',
---       'seed', 'stale <version>', 'epoch <current>'
+--       'seed', 'stale <version> [members of a group]', 'epoch <current>'
 local function send(KEYS, ARGV)
   local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
   local state = redis.call('HMGET', KEYS[1], 'id', 'since')
@@ -99,7 +139,7 @@ local function send(KEYS, ARGV)
 
   local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending')
   if not c[1] or c[2] ~= epoch then return 'seed' end
-  if c[1] ~= ARGV[8] then return 'stale ' .. c[1] end
+  if c[1] ~= ARGV[8] then return stale(c[1], conv, KEYS) end
 
   -- From here on only writes. Sending reads up to itself.
   local seq = tonumber(c[3] or 0) + 1
@@ -127,14 +167,12 @@ local function send(KEYS, ARGV)
     local user, n = ARGV[i], i - 13
     if blocked or n > colocated
       or enqueue(KEYS[6 + n], user, epoch, user == sender and own_event or event, ARGV[11]) then
-      redis.call('ZADD', KEYS[6], ms, mark(ms, sequence, conv, user))
       pending = pending or {}
-      pending[#pending + 1] = user
+      pending[#pending + 1] = n
     end
   end
   if not pending then return 'sent ' .. result end
-  redis.call('HINCRBY', KEYS[2], 'pending', #pending)
-  return 'sent ' .. result .. ' ' .. table.concat(pending, ',')
+  return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 13, ms, sequence, blocked, pending)
 end
 
 redis.register_function('send_@VERSION@', send)
@@ -142,7 +180,7 @@ redis.register_function('send_@VERSION@', send)
 -- seed: makes a conversation known to this epoch. KEYS conversation, epoch.
 -- ARGV epoch, membership version, highest seq in history, jump to make if data was lost.
 -- Answers 'epoch <current>' or 'seeded <seq>'.
-redis.register_function('seed_@VERSION@', function(KEYS, ARGV)
+local function seed(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[2], 'id')
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
   local have = redis.call('HMGET', KEYS[1], 'mv', 'epoch', 'seq')
@@ -152,4 +190,6 @@ redis.register_function('seed_@VERSION@', function(KEYS, ARGV)
   seq = string.format('%.0f', seq)
   redis.call('HSET', KEYS[1], 'mv', string.format('%.0f', version), 'epoch', ARGV[1], 'seq', seq)
   return 'seeded ' .. seq
-end)
+end
+
+redis.register_function('seed_@VERSION@', seed)

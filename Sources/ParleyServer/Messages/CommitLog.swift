@@ -28,16 +28,26 @@ struct CommitLog: Sendable {
             } catch {
                 throw Unreadable(description: "\(error.code): \(error.message)")
             }
-            guard event.type == .message, let conversation = event.conv, let seq = event.seq, let sender = event.from,
-                let body = event.body
-            else { throw Unreadable(description: "type, conv, seq, from or body is missing") }
+            guard let conversation = event.conv, let seq = event.seq, let sender = event.from else {
+                throw Unreadable(description: "conv, seq or from is missing")
+            }
+            let content: MessageContent
+            switch (event.type, event.body) {
+            case (.message, let body?):
+                content = MessageContent(body: body, data: event.data, replyTo: event.replyTo)
+            case (.memberAdded, _), (.memberRemoved, _), (.conversation, _):
+                content = MessageContent(body: "", data: event.changeData)
+            default: throw Unreadable(description: "the type is unknown, or the body is missing")
+            }
             return StoredMessage(
                 conversation: conversation,
                 mid: mid,
                 seq: seq,
                 sender: sender,
                 cid: event.cid,
-                content: MessageContent(body: body, data: event.data, replyTo: event.replyTo)
+                content: content,
+                type: event.type,
+                groupVersion: event.version
             )
         }
     }
@@ -79,7 +89,8 @@ struct CommitLog: Sendable {
     }
 }
 
-/// A message as history holds it.
+/// A message as history holds it, or a change of a group: with the seq before it, an empty body, and what the event tells
+/// as data.
 struct StoredMessage: Sendable, Hashable {
     let conversation: ConversationID
     let mid: MessageID
@@ -87,7 +98,24 @@ struct StoredMessage: Sendable, Hashable {
     let sender: UserID
     let cid: ClientMessageID?
     let content: MessageContent
+    var type = EventType.message
+    /// Of a change, where it comes from the commit log.
+    var groupVersion: Int64?
 
     /// Milliseconds since 1970.
     var timestamp: Int64 { mid.unixMilliseconds }
+}
+
+extension Event {
+    /// What a change of a group tells besides what every entry has, as a JSON object.
+    fileprivate var changeData: String {
+        var buffer = ByteBuffer()
+        buffer.beginJSONObject()
+        if let user { buffer.writeJSONField("user", user) }
+        if let role { buffer.writeJSONField("role", role) }
+        if let title { buffer.writeJSONField("title", title) }
+        if let version { buffer.writeJSONField("version", version) }
+        buffer.endJSONObject()
+        return String(buffer: buffer)
+    }
 }

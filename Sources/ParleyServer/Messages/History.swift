@@ -30,7 +30,13 @@ struct History: Sendable {
         var hasMore: Bool
     }
 
-    func page(of conversation: ConversationID, _ window: Window, limit: Int) async throws -> Page {
+    /// - Parameter floor: the first entry that may be seen; nil for the conversation's beginning.
+    func page(
+        of conversation: ConversationID,
+        _ window: Window,
+        from floor: MessageID? = nil,
+        limit: Int
+    ) async throws -> Page {
         let lane = Lane(of: conversation)
         var messages: [StoredMessage] = []
         let archived = try await positions.position(of: lane)
@@ -38,14 +44,14 @@ struct History: Sendable {
         if case .before(let mid?) = window, mid.rawValue <= archived {
         } else {
             messages = try await commitLog.tail(of: lane, after: archived) {
-                $0.conversation == conversation && window.contains($0)
+                $0.conversation == conversation && window.contains($0) && $0.mid >= floor ?? $0.mid
             }
         }
         let unarchived = Set(messages.map(\.mid))
-        let rows = try await rows(of: conversation, window, limit: limit + 1)
+        let rows = try await rows(of: conversation, window, from: floor, limit: limit + 1)
         messages += rows.filter { !unarchived.contains($0.mid) }
         messages.sort { window.isNewestFirst ? $0.mid > $1.mid : $0.mid < $1.mid }
-        return Page(messages: Array(messages.prefix(limit)), hasMore: messages.count > limit)
+        return window.page(messages, limit: limit)
     }
 
     /// The message that a sender committed under a cid, however long ago.
@@ -60,7 +66,7 @@ struct History: Sendable {
         if let found = recent.first { return found }
         let rows = try await postgres.query(
             """
-            SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
+            SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
             WHERE conversation_id = \(conversation.description) AND sender_id = \(sender.description)
                 AND cid = \(cid.description)
             """
@@ -87,7 +93,7 @@ struct History: Sendable {
                 }
             }
             for try await messages in group {
-                for message in messages { last[message.conversation] = message }
+                for message in messages where message.type == .message { last[message.conversation] = message }
             }
         }
         let missing = conversations.filter { last[$0] == nil }
@@ -98,7 +104,7 @@ struct History: Sendable {
             FROM unnest(\(missing.map(\.description))::text[]) AS c(id)
             CROSS JOIN LATERAL (
                 SELECT message_id, seq, sender_id, body FROM messages
-                WHERE conversation_id = c.id ORDER BY message_id DESC LIMIT 1
+                WHERE conversation_id = c.id AND type IS NULL ORDER BY message_id DESC LIMIT 1
             ) m
             """
         )
@@ -118,32 +124,43 @@ struct History: Sendable {
         return last
     }
 
-    private func rows(of conversation: ConversationID, _ window: Window, limit: Int) async throws -> [StoredMessage] {
+    private func rows(
+        of conversation: ConversationID,
+        _ window: Window,
+        from floor: MessageID?,
+        limit: Int
+    ) async throws -> [StoredMessage] {
         let id = conversation.description
-        let limit = Int64(limit)
+        let (limit, floor) = (Int64(limit), Int64(floor?.rawValue ?? 0))
         let rows =
             switch window {
             case .before(let mid):
                 try await postgres.query(
                     """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
                     WHERE conversation_id = \(id) AND message_id < \(mid.map { Int64($0.rawValue) } ?? Int64.max)
+                        AND message_id >= \(floor)
                     ORDER BY message_id DESC LIMIT \(limit)
                     """
                 )
             case .after(let mid):
                 try await postgres.query(
                     """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
-                    WHERE conversation_id = \(id) AND message_id > \(Int64(mid.rawValue))
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    WHERE conversation_id = \(id) AND message_id > \(Int64(mid.rawValue)) AND message_id >= \(floor)
                     ORDER BY message_id LIMIT \(limit)
                     """
                 )
             case .afterSequence(let seq):
                 try await postgres.query(
                     """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
-                    WHERE conversation_id = \(id) AND seq > \(seq) ORDER BY seq LIMIT \(limit)
+                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    WHERE conversation_id = \(id) AND seq > \(seq) AND message_id >= \(floor)
+                    ORDER BY seq, message_id LIMIT \(limit))
+                    UNION ALL
+                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    WHERE conversation_id = \(id) AND seq = \(seq) AND type IS NOT NULL AND message_id >= \(floor)
+                    ORDER BY message_id DESC LIMIT \(limit))
                     """
                 )
             }
@@ -151,8 +168,8 @@ struct History: Sendable {
     }
 
     private func decode(_ rows: PostgresRows, _ conversation: ConversationID) throws -> [StoredMessage] {
-        try rows.decode((Int64, Int64, String, String?, String, String?, Int64?).self).compactMap {
-            (mid, seq, sender, cid, body, data, replyTo) in
+        try rows.decode((Int64, Int64, String, String?, String, String?, Int64?, String?).self).compactMap {
+            (mid, seq, sender, cid, body, data, replyTo, type) in
             guard let mid = MessageID(rawValue: UInt64(mid)), let sender = UserID(sender) else { return nil }
             return StoredMessage(
                 conversation: conversation,
@@ -164,7 +181,8 @@ struct History: Sendable {
                     body: body,
                     data: data,
                     replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
-                )
+                ),
+                type: type.map { EventType(rawValue: $0) ?? .unknown } ?? .message
             )
         }
     }
@@ -179,7 +197,22 @@ extension History.Window {
         switch self {
         case .before(let mid): mid.map { message.mid < $0 } ?? true
         case .after(let mid): message.mid > mid
-        case .afterSequence(let seq): message.seq > seq
+        case .afterSequence(let seq): message.seq > seq || message.seq == seq && message.type != .message
         }
+    }
+
+    /// The first of these entries, which stand in the window's order. Entries without a seq of their own carry the one
+    /// before them: those of the sequence number that a page begins after come with it, but only the newest ones, so
+    /// that paging by sequence numbers always comes on.
+    func page(_ messages: [StoredMessage], limit: Int) -> History.Page {
+        guard case .afterSequence(let seq) = self else {
+            return History.Page(messages: Array(messages.prefix(limit)), hasMore: messages.count > limit)
+        }
+        let (later, same) = (messages.filter { $0.seq > seq }, messages.filter { $0.seq == seq })
+        let room = limit - min(same.count, limit / 2)
+        return History.Page(
+            messages: same.suffix(limit / 2) + later.prefix(room),
+            hasMore: later.count > room
+        )
     }
 }

@@ -9,6 +9,12 @@ enum Keys {
     static func conversation(_ conversation: ConversationID) -> String {
         "conv:{\(Lane(of: conversation))}:\(conversation)"
     }
+    /// Of a group: each member, with the seq and mid of their joining.
+    static func members(_ group: ConversationID) -> String { "members:{\(Lane(of: group))}:\(group)" }
+    /// Of a group: what of its fan-out is to be delivered in chunks, and the users who are owed more than that.
+    static func chunks(_ group: ConversationID) -> String { "chunks:{\(Lane(of: group))}:\(group)" }
+    static func owed(_ group: ConversationID) -> String { "owed:{\(Lane(of: group))}:\(group)" }
+
     static func lane(_ lane: Lane) -> String { "lane:{\(lane)}" }
     static func pending(_ lane: Lane) -> String { "pending:{\(lane)}" }
 

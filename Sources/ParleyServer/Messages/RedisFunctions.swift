@@ -6,7 +6,7 @@ enum RedisFunctions {
         name: "parley",
         sources: [
             PackageResources.Commit_lua, PackageResources.Delivery_lua, PackageResources.Sync_lua,
-            PackageResources.Epoch_lua,
+            PackageResources.Epoch_lua, PackageResources.Groups_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

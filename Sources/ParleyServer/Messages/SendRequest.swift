@@ -13,13 +13,20 @@ struct SendRequest: Sendable {
     let members: ByteBuffer
     let contentHash: String
     /// The membership that the recipients were taken from; the commit refuses another.
-    var membershipVersion = 1
-    /// Redis asked, at this time of its clock, for a look-up in history.
-    var lookUpFrom: Int64?
+    var membershipVersion: Int64 = 1
+    /// What Redis wants before it commits this.
+    var need: Need?
     /// Redis's time at which a look-up in history began that did not find the cid.
     var lookedUpAt: Int64?
     /// How often Redis wanted something first.
     var bounces = 0
+
+    enum Need: Sendable, Hashable {
+        /// The conversation made known in this epoch, or the sender shown to be in it.
+        case conversation
+        /// A look-up of the cid in history; asked for at this time of Redis's clock.
+        case lookup(from: Int64)
+    }
 
     init(conversation: ConversationID, sender: UserID, cid: ClientMessageID, content: MessageContent) {
         self.conversation = conversation
@@ -47,7 +54,7 @@ struct SendResult: Sendable, Hashable {
 
 /// What the commit function answered.
 enum SendAnswer: Sendable, Hashable {
-    case done(SendResult, pending: [UserID])
+    case done(SendResult, pending: PendingDelivery)
     case conflict
     /// The cid's time is more than a day ahead.
     case future
@@ -55,7 +62,8 @@ enum SendAnswer: Sendable, Hashable {
     case lookup(now: Int64)
     /// The conversation is not known in this epoch.
     case seed
-    case stale(version: Int)
+    /// Another membership is in force; of a group, these members.
+    case stale(version: Int64, members: [UserID])
     /// Redis is in another epoch, or in none.
     case epoch(String)
 
@@ -69,17 +77,17 @@ enum SendAnswer: Sendable, Hashable {
                 return nil
             }
             let result = SendResult(mid: mid, seq: seq, timestamp: timestamp, isRepeat: verb == "dup")
-            let pending = words.count == 5 ? words[4].split(separator: ",").compactMap { UserID($0) } : []
-            self = .done(result, pending: pending)
+            self = .done(result, pending: PendingDelivery(words.count == 5 ? words[4] : ""))
         case ("conflict", _): self = .conflict
         case ("future", _): self = .future
         case ("lookup", 2):
             guard let now = Int64(words[1]) else { return nil }
             self = .lookup(now: now)
         case ("seed", _): self = .seed
-        case ("stale", 2):
-            guard let version = Int(words[1]) else { return nil }
-            self = .stale(version: version)
+        case ("stale", 2...3):
+            guard let version = Int64(words[1]) else { return nil }
+            let members = words.count == 3 ? words[2].split(separator: ",").compactMap { UserID($0) } : []
+            self = .stale(version: version, members: members)
         case ("epoch", 2): self = .epoch(String(words[1]))
         default: return nil
         }
@@ -96,14 +104,41 @@ struct CommitConfiguration: Sendable {
 
     /// - Parameter recipients: the conversation's members, the sender among them.
     func command(for request: SendRequest, recipients: [UserID], epoch: String) -> RedisCommand {
-        let lane = request.lane
-        let laneTag = lane.description
+        let laneTag = request.lane.description
         let colocated = recipients.filter { placement.areColocated(laneTag, UserShard(of: $0).description) }
         let others = recipients.count == colocated.count ? [] : recipients.filter { !colocated.contains($0) }
-        let keyCount = 6 + colocated.count
+        var command = begin(request, keys: colocated.count, recipients: recipients.count, capacity: 768)
+        for user in colocated { command.append(Keys.queue(user)) }
+        appendArguments(of: request, epoch, to: &command)
+        command.append(colocated.count)
+        for user in colocated { command.append(user.description) }
+        for user in others { command.append(user.description) }
+        return command.command
+    }
+
+    /// - Parameter roster: nil asks for the members in force: nothing is committed.
+    func command(for request: SendRequest, roster: Roster?, epoch: String) -> RedisCommand {
+        let addressees = roster?.addressees ?? Roster.Addressees([], of: request.conversation, placement)
+        var request = request
+        request.membershipVersion = roster?.version ?? -1
+        var command = begin(
+            request,
+            keys: addressees.keys.count,
+            recipients: addressees.names.count - 1,
+            capacity: 768 + addressees.keys.size + addressees.names.size
+        )
+        command.append(addressees.keys)
+        appendArguments(of: request, epoch, to: &command)
+        command.append(addressees.names)
+        return command.command
+    }
+
+    private func begin(_ request: SendRequest, keys: Int, recipients: Int, capacity: Int) -> RedisCommand.Builder {
+        let lane = request.lane
+        let keyCount = 6 + keys
         var command = RedisCommand.Builder(
-            argumentCount: 3 + keyCount + 13 + recipients.count,
-            reservingCapacity: 768 + request.members.readableBytes
+            argumentCount: 3 + keyCount + 13 + recipients,
+            reservingCapacity: capacity + request.members.readableBytes
         )
         command.append("FCALL")
         command.append(Self.function)
@@ -114,10 +149,13 @@ struct CommitConfiguration: Sendable {
         command.append(Keys.dedup(lane, cidMilliseconds: request.cid.milliseconds))
         command.append(Keys.lateDedup(lane, request.conversation, request.sender, request.cid))
         command.append(Keys.pending(lane))
-        for user in colocated { command.append(Keys.queue(user)) }
+        return command
+    }
+
+    private func appendArguments(of request: SendRequest, _ epoch: String, to command: inout RedisCommand.Builder) {
         command.append(epoch)
         command.append(request.conversation.description)
-        command.append(lane.number)
+        command.append(request.lane.number)
         command.append(request.sender.description)
         command.append(request.cid.description)
         command.append(request.cid.milliseconds)
@@ -127,10 +165,6 @@ struct CommitConfiguration: Sendable {
         command.append(dedupWindow)
         command.append(queueCap)
         command.append(request.members)
-        command.append(colocated.count)
-        for user in colocated { command.append(user.description) }
-        for user in others { command.append(user.description) }
-        return command.command
     }
 
     private static let function = RedisFunctions.library.function("send")

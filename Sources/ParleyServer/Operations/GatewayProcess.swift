@@ -21,6 +21,7 @@ public struct GatewayProcess {
     public func run() async throws {
         let configuration = try settings.gateway()
         let commit = try settings.commit()
+        let groups = try settings.groups()
         let keys = try settings.tokenKeys()
         let port = try settings.port()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: try settings.threads())
@@ -28,7 +29,7 @@ public struct GatewayProcess {
         let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
         let hasher = PasswordHasher(configuration: .init(cost: try settings.passwordCost()))
 
-        let services = makeServices(configuration, commit, keys, stores)
+        let services = makeServices(configuration, commit, groups, keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
         let registry = services.registry
@@ -39,7 +40,7 @@ public struct GatewayProcess {
             tokens: services.tokens,
             revocations: revocations
         )
-        let router = makeRouter(services, stores, accounts, registry, hubs)
+        let router = makeRouter(services, groups, stores, accounts, registry, hubs)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
@@ -71,6 +72,7 @@ public struct GatewayProcess {
     private func makeServices(
         _ configuration: GatewayConfiguration,
         _ commit: CommitConfiguration,
+        _ groups: GroupConfiguration,
         _ keys: TokenKeys,
         _ stores: Stores
     ) -> GatewayServices {
@@ -83,10 +85,12 @@ public struct GatewayProcess {
                 postgres: stores.postgres,
                 redis: stores.redis,
                 history: stores.history,
-                epochs: stores.epochs
+                epochs: stores.epochs,
+                groups: stores.groups(commit, logger: logger),
+                groupHistory: groups.history
             ),
             history: stores.history,
-            fanOut: FanOut(redis: stores.redis, epochs: stores.epochs, queueCap: commit.queueCap, logger: logger),
+            fanOut: stores.fanOut(commit, logger: logger),
             tokens: AccessTokens(keys: keys),
             acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
             origins: OriginList(configuration.allowedOrigins),
@@ -97,6 +101,7 @@ public struct GatewayProcess {
 
     private func makeRouter(
         _ services: GatewayServices,
+        _ groups: GroupConfiguration,
         _ stores: Stores,
         _ accounts: Accounts,
         _ registry: GatewayRegistry,
@@ -108,13 +113,21 @@ public struct GatewayProcess {
         AccountRoutes(accounts: accounts).add(to: router)
         ProfileRoutes(accounts: accounts).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
+        let list = ConversationList(conversations: services.conversations)
         ConversationRoutes(
             conversations: services.conversations,
+            list: list,
             history: services.history,
             authenticator: accounts.authenticator
         ).add(to: router)
         MessageRoutes(services: services, authenticator: accounts.authenticator).add(to: router)
         SyncRoute(services: services, hubs: hubs).add(to: router)
+        GroupRoutes(
+            outbox: services.conversations.groups,
+            list: list,
+            memberLimit: groups.memberLimit,
+            authenticator: accounts.authenticator
+        ).add(to: router)
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)

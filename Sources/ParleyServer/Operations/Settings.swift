@@ -119,6 +119,13 @@ public struct Settings: Sendable {
         return commit
     }
 
+    func groups() throws(Problem) -> GroupConfiguration {
+        var groups = GroupConfiguration()
+        groups.memberLimit = try integer("PARLEY_GROUP_LIMIT", default: groups.memberLimit, in: 1...500)
+        groups.history = try choice("PARLEY_GROUP_HISTORY", default: groups.history)
+        return groups
+    }
+
     func partitionPeriod() throws(Problem) -> PartitionKeeper.Period { try choice("PARLEY_PARTITION", default: .month) }
 
     /// Runs a server, and says it for a person when its port is taken.

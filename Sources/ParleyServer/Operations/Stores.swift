@@ -74,6 +74,21 @@ struct Stores: Sendable {
         }
     }
 
+    func fanOut(_ commit: CommitConfiguration, logger: Logger) -> FanOut {
+        FanOut(redis: redis, epochs: epochs, queueCap: commit.queueCap, logger: logger)
+    }
+
+    func groups(_ commit: CommitConfiguration, logger: Logger) -> GroupOutbox {
+        GroupOutbox(
+            store: GroupStore(postgres: postgres),
+            redis: redis,
+            history: history,
+            epochs: epochs,
+            commit: commit,
+            fanOut: fanOut(commit, logger: logger)
+        )
+    }
+
     func close() async {
         await redis.close()
         await postgres.shutdown()

@@ -5,7 +5,7 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// `parley worker`: archives the commit log, finishes fan-outs, keeps partitions ahead of time.
+/// `parley worker`: archives the commit log, finishes fan-outs and changes of groups, keeps partitions ahead of time.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -32,15 +32,16 @@ public struct WorkerProcess {
             logger: logger
         )
         try await partitions.ensure()
-        let queueCap = try settings.commit().queueCap
+        let commit = try settings.commit()
         let archiver = Archiver(
             redis: stores.redis,
             postgres: stores.postgres,
-            fanOut: FanOut(redis: stores.redis, epochs: stores.epochs, queueCap: queueCap, logger: logger),
+            fanOut: stores.fanOut(commit, logger: logger),
             worker: name,
             logger: logger
         )
-        var services: [any Service] = [archiver, partitions]
+        let sweeper = GroupSweeper(outbox: stores.groups(commit, logger: logger), logger: logger)
+        var services: [any Service] = [archiver, partitions, sweeper]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)

@@ -7,6 +7,8 @@ import { Parley, directConversation } from "./parley.js";
 import { Sidebar } from "./sidebar.js";
 import { bindSignIn, showSignIn } from "./sign.js";
 
+const REFETCH_MS = 100;
+
 // "Use another account in this tab" keeps the sign-in in the tab: by default all tabs share one.
 const storage = sessionStorage.getItem("parley.separate") ? sessionStorage : localStorage;
 const parley = new Parley({ storage, load });
@@ -60,16 +62,18 @@ function learnNames() {
     if (model.strangers.length) meetStrangers().then(render, () => {});
 }
 
-parley.on("event", async (event) => {
+parley.on("event", (event) => {
     const known = model.all.has(event.conv);
     const conversation = event.conv && model.get(event.conv);
     if (event.type === "message") {
         const news = conversation.receive(event, model.me);
         if (news) chat.arrived(conversation, event);
-        if (!known && !event.conv.startsWith("d:")) await fetchConversation(conversation).catch(() => {});
+        if (!known && !event.conv.startsWith("d:")) refetch(conversation);
         learnNames();
     } else if (event.type === "receipt") {
         receipt(event);
+    } else if (["conversation", "member_added", "member_removed"].includes(event.type)) {
+        if (event.type !== "member_removed" || event.user !== model.me) refetch(conversation);
     }
     render();
 });
@@ -86,8 +90,16 @@ function receipt({ conv, user, read = 0, delivered = 0 }) {
     if (user === model.me && read) conversation.markRead(read);
 }
 
+/** A group's members or title are asked for once, however many changes of it come together. */
+function refetch(conversation) {
+    clearTimeout(conversation.refetching);
+    conversation.refetching = setTimeout(() => fetchConversation(conversation).catch(() => {}), REFETCH_MS);
+}
+
 async function fetchConversation(conversation) {
     conversation.refresh(await parley.request("GET", `/v1/conversations/${conversation.id}`));
+    learnNames();
+    render();
     await chat.reload();
 }
 

@@ -15,7 +15,7 @@ function committed(target, { mid, seq, ts, from, body }) {
 
 export class Conversation {
     id;
-    kind = "direct";
+    kind = "group";
     title = null;
     members = [];
     last = null; // {mid, seq, from, ts, body}
@@ -30,7 +30,9 @@ export class Conversation {
 
     constructor(id) {
         this.id = id;
-        if (id.startsWith("d:")) this.members = id.slice(2).split(":");
+        if (!id.startsWith("d:")) return;
+        this.kind = "direct";
+        this.members = id.slice(2).split(":");
     }
 
     /** The conversation object of the server; cached pages may be stale, so they go. */

@@ -1,9 +1,10 @@
 /// The durable events of the protocol.
 public enum EventType: String, Hashable, Sendable, CaseIterable {
     case message, edited, deleted, receipt
+    /// Somebody joined a group, or has another role in it.
     case memberAdded = "member_added"
     case memberRemoved = "member_removed"
-    /// Created or renamed.
+    /// A group was created or renamed.
     case conversation
     case friendRequest = "friend_request"
     case friendAccepted = "friend_accepted"
@@ -40,6 +41,8 @@ public struct Event: Hashable, Sendable {
     public var delivered: Int64?
     public var title: String?
     public var role: String?
+    /// The group's membership version that the change made.
+    public var version: Int64?
 
     public init(_ type: EventType, conv: ConversationID? = nil) {
         self.type = type

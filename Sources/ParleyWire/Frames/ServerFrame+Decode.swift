@@ -2,13 +2,14 @@ public import NIOCore
 
 enum ServerField: Int, FieldName {
     case op, id, type, q, conv, seq, mid, from, ts, body, data, replyTo, cid, rev, user, read, delivered, title, role
-    case dup, session, epoch, head, mode, now, heartbeatMs, maxFrame, code, message, retryMs, reason, reconnectMs, url
+    case version, dup, session, epoch, head, mode, now, heartbeatMs, maxFrame, code, message, retryMs, reason,
+        reconnectMs, url
     case items, status, lastActive, text, score
 
     static let table = makeTable()
 }
 
-typealias ServerFields = FrameFields<ServerField, 38>
+typealias ServerFields = FrameFields<ServerField, 39>
 
 extension ServerFrame {
     /// Decodes a frame from bytes that are known to be UTF-8. An operation this version does not know comes out as
@@ -144,6 +145,7 @@ extension ServerFields {
         event.delivered = try integer(.delivered)
         event.title = try string(.title)
         event.role = try string(.role)
+        event.version = try integer(.version)
         return event
     }
 }

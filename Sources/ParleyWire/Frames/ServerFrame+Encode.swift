@@ -185,5 +185,6 @@ extension Event {
         if let delivered { buffer.writeJSONField("delivered", delivered) }
         if let title { buffer.writeJSONField("title", title) }
         if let role { buffer.writeJSONField("role", role) }
+        if let version { buffer.writeJSONField("version", version) }
     }
 }
