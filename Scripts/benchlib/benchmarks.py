@@ -79,6 +79,23 @@ ALL = (
         (Figure("highest rate that held", ("highest_rate",), "/s", "≥ 15,000/s", more_is_better=True),),
     ),
     Benchmark(
+        "group", "ten groups of 100, all online, 50 messages/s more every 10 s until the p99 is above 100 ms",
+        "group --users 1000 --members 100 --rate 50 --step 50 --until-p99 100ms --duration 10 --seed-users", 150,
+        (
+            Figure("deliveries at the highest rate that held", ("deliveries_per_second",), "/s", "≥ 50,000/s",
+                   more_is_better=True),
+        ),
+    ),
+    Benchmark(
+        "devices", "1:1 chat at 500 messages/s, three devices a user",
+        "chat --users 1000 --rate 500 --devices 3 --duration 30 --seed-users", 50,
+        (
+            Figure("send to delivery, p50 and p99", LATENCY, "ms"),
+            Figure("lost, duplicated, reordered, leaked, each delivered to six devices",
+                   ("lost", "duplicated", "reordered", "leaked"), target="0"),
+        ),
+    ),
+    Benchmark(
         "kills", "kill -9 of every process in turn while 2,000 messages/s flow for 75 s",
         "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/each-process.txt", 110,
         (

@@ -33,7 +33,7 @@ CHAT = {
     "latency_ms": {"p50": 1.234, "p99": 26.8}, "generator_cpu_us_per_message": 90.5, "highest_rate": 14000,
     "unexpected_closes": 1500,
     "server_cpu_us_per_message": {"gateways": 198.3, "workers": 27, "redis": 200, "postgres": 9.96, "total": 435.26},
-    "rate_achieved": 20000.4,
+    "rate_achieved": 20000.4, "deliveries_per_second": 45000,
 }
 CONNECT = {"scenario": "connect", "connected": 10_000, "connect_seconds": 3.333, "rss_kb_per_session": 5.3}
 

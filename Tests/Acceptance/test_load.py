@@ -64,6 +64,22 @@ def test_mixed_holds_idle_sessions_besides(stack, load, tmp_path):
     assert result["acked"] > 0 and result["conversations_read"] == 10
 
 
+def test_groups_with_several_devices(stack, load, tmp_path):
+    arguments = chat(
+        stack, "--members", 5, "--devices", 2, "--processes", 2, "--journal", tmp_path / "journal",
+        "--json", tmp_path / "group.json", rate=40,
+    )
+    load("group", *arguments[1:])
+    result = json.loads((tmp_path / "group.json").read_text())
+    assert result["scenario"] == "group" and result["members"] == 5 and result["devices"] == 2
+    assert result["connected"] == result["sessions"] == 40 and result["conversations_read"] == 4
+    # All devices of all members, the sender's among them.
+    assert result["delivered"] == result["deliveries_expected"] == 10 * result["acked"] > 0
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
+    assert "Every promise held." in load("check", tmp_path / "journal").stdout
+    assert "multiple of --members" in load("group", *arguments[1:], "--members", 7, code=64).stderr
+
+
 def test_connect(stack, load, tmp_path):
     load(
         "connect", "--gateways", ",".join(stack.gateways), "--users", 40, "--duration", 1, "--processes", 2,

@@ -199,6 +199,31 @@ import Testing
         #expect((0..<20).compactMap { plan.share($0, of: 20).chat }.reduce(0) { $0 + $1.users } == 26)
     }
 
+    @Test func groupsAreSharedWhole() {
+        var plan = LoadPlan(scenario: "group", gateways: ["http://127.0.0.1:1"])
+        plan.chat = .init(users: 70, rate: 7, members: 10, isGroup: true, devices: 3)
+        #expect(plan.sessions == 210)
+        let shares = (0..<3).compactMap { plan.share($0, of: 3).chat }
+        #expect(shares.reduce(0) { $0 + $1.users } == 70)
+        #expect(shares.allSatisfy { $0.users.isMultiple(of: 10) && $0.rate == Double($0.users) / 10 })
+    }
+
+    /// A conversation of more devices than a word has bits.
+    @Test func everyDeviceOfABigGroupCounts() throws {
+        let devices = (0..<130).map { _ in #"{"user":"aaaaaaaaaaaa","device":"load"}"# }.joined(separator: ",")
+        let text = #"{"run":5,"size":130,"conversations":["g:aaaaaaaaaaaa"],"devices":[\#(devices)]}"#
+        var ledger = DeliveryLedger(try JSONDecoder().decode(LedgerMap.self, from: Data(text.utf8)))
+        ledger.apply(.sent(sender: 129, scheduled: 1, isMeasured: true, cidHigh: 0x7001))
+        ledger.apply(.acknowledged(index: 0, mid: 100, seq: 1))
+        for device in 0..<130 where device != 77 {
+            ledger.apply(.delivered(Self.tag(0), device: device, mid: 100, seq: 1))
+        }
+        #expect(ledger.outstanding == 1)
+        #expect(Self.counts(ledger) == [1, 0, 0, 0])
+        ledger.apply(.delivered(Self.tag(0), device: 77, mid: 100, seq: 1))
+        #expect(Self.counts(ledger) == [0, 0, 0, 0])
+    }
+
     @Test func stepsRiseUntilTwoAreTooSlow() {
         func results(_ milliseconds: Int64) -> PhaseResults {
             var results = PhaseResults(acked: 10)

@@ -127,6 +127,30 @@ extension ParleyAPI {
         return try await call(.GET, "/v1/conversations?limit=200", as: Answer.self, token: token).conversations
     }
 
+    /// Makes a group of the caller and others. A repeat of the key gets the group that it made first.
+    /// - Parameter key: names the wish, as a `cid` names a send.
+    public func createGroup(
+        title: String,
+        members: [UserID],
+        key: ClientMessageID,
+        token: String
+    ) async throws(ClientError) -> ConversationID {
+        struct Answer: Decodable { var id: ConversationID }
+        let body = Self.json { json in
+            json.writeJSONField("title", title)
+            json.writeJSONKey("members")
+            json.beginJSONArray()
+            for member in members {
+                json.beginJSONElement()
+                json.writeJSONIdentifier(member)
+            }
+            json.endJSONArray()
+        }
+        let headers = [("idempotency-key", key.description)]
+        return try await call(.POST, "/v1/conversations", as: Answer.self, token: token, json: body, headers: headers)
+            .id
+    }
+
     /// - Parameter limit: 1–200 messages.
     public func history(
         of conversation: ConversationID,

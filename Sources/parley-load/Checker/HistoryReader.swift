@@ -18,9 +18,12 @@ struct HistoryReader: Sendable {
     /// What stands above `seq`, oldest first.
     mutating func read(after seq: Int64) async throws -> [HistoryEntry] {
         var history: [HistoryEntry] = []
+        var position = HistoryPosition.afterSeq(seq)
         while true {
-            let page = try await page(.afterSeq(history.last?.seq ?? seq))
-            for entry in page.messages {
+            let page = try await page(position)
+            if let last = page.messages.last { position = .after(last.mid) }
+            // Entries of other types (who came, who went) have no place of their own among the messages.
+            for entry in page.messages where entry.type ?? "message" == "message" {
                 var body = entry.body ?? ""
                 let tag = body.withUTF8 { MessageTag(body: .init($0)) }
                 history.append(HistoryEntry(mid: entry.mid.rawValue, seq: entry.seq, tag: tag))

@@ -15,14 +15,12 @@ struct LedgerMap: Codable, Sendable {
     /// Devices a conversation.
     var size: Int
 
-    /// Pairs of users with one device each, in order.
-    init(pairs seats: [Seat], run: UInt32 = .random(in: 0..<1 << 22)) {
+    /// - Parameter seats: those of each conversation together, in the conversations' order.
+    init(_ conversations: [ConversationID], _ seats: [Seat], run: UInt32 = .random(in: 0..<1 << 22)) {
         self.run = run
-        size = 2
+        self.conversations = conversations
+        size = conversations.isEmpty ? 1 : seats.count / conversations.count
         devices = seats.map { Device(user: $0.user, device: $0.device) }
-        conversations = stride(from: 0, to: seats.count - 1, by: 2).map {
-            .direct(seats[$0].user, seats[$0 + 1].user)
-        }
     }
 
     func conversation(of device: Int) -> Int { device / size }

@@ -43,11 +43,17 @@ struct ChatOptions: ParsableArguments {
     @Flag(help: "Equal gaps between messages instead of a Poisson process.")
     var fixed = false
 
+    @Option(help: "Devices of each user, all of which get every message.")
+    var devices = 1
+
     @Option(help: "How long to wait at the end for what is still to come, in seconds.")
     var drain = 30.0
 
-    func validate(users: Int) throws {
-        guard users >= 2, users.isMultiple(of: 2) else { throw ValidationError("--users must be even") }
+    func validate(users: Int, members: Int = 2) throws {
+        guard users >= members, users.isMultiple(of: members) else {
+            throw ValidationError(members == 2 ? "--users must be even" : "--users must be a multiple of --members")
+        }
+        guard 1...100 ~= devices else { throw ValidationError("--devices must be from 1 to 100") }
         guard rate > 0, rate <= 1e6 else { throw ValidationError("--rate must be positive, 1000000 at most") }
         if let step, step <= 0 { throw ValidationError("--step must be positive") }
         guard limit != nil else { throw ValidationError("--until-p99 is a time such as 50ms or 1s") }
@@ -56,7 +62,7 @@ struct ChatOptions: ParsableArguments {
     }
 
     func plan(users: Int) -> LoadPlan.Chat {
-        LoadPlan.Chat(users: users, rate: rate, bodyBytes: body, isPoisson: !fixed)
+        LoadPlan.Chat(users: users, rate: rate, bodyBytes: body, isPoisson: !fixed, devices: devices)
     }
 
     func schedule(duration: Double) throws -> Schedule {

@@ -14,7 +14,7 @@ struct RunOptions: ParsableArguments {
     )
     var stack: String?
 
-    @Option(help: "How many users, each with one device.")
+    @Option(help: "How many users.")
     var users = 1000
 
     @Option(help: "How long to measure, in seconds.")

@@ -3,7 +3,7 @@ import NIOPosix
 import ParleyClient
 import ParleyWire
 
-/// The users of a run: signs them up, or writes them into the database and signs them in, a bounded number at once.
+/// The users of a run and their groups: signs them up, or writes them into the database and signs them in, a bounded number at once.
 struct Roster {
     /// Requests under way at each gateway.
     static let window = 16
@@ -15,75 +15,94 @@ struct Roster {
     var shares = 1
     var seeder: Seeder?
 
-    /// New users, one an index: user i belongs to gateway i mod G for even i, its partner i + 1 to the next.
-    func seats(_ count: Int) async throws -> [Seat] {
+    /// New users.
+    func accounts(_ count: Int) async throws -> [Account] {
         // Six characters tell runs apart, below the 32 of a username.
         let run = String(UserID.random().description.prefix(6))
-        let accounts: [Account]
-        if let seeder {
-            let seeded = try await seeder.accounts(count: count, prefix: "load-\(run)")
-            accounts = try await each(count) { (index, api) throws(ClientError) in
-                try await api.refresh(seeded[index].refreshToken)
-            }
-        } else {
-            accounts = try await each(count) { (index, api) throws(ClientError) in
+        guard let seeder else {
+            return try await each(count) { (index, api) throws(ClientError) in
                 let name = "load-\(run)-\(index)"
                 return try await api.signUp(username: name, password: "password-\(name)", displayName: name)
             }
         }
-        return accounts.enumerated().map { seat(of: $1, at: $0, count: count) }
+        let seeded = try await seeder.accounts(count: count, prefix: "load-\(run)")
+        return try await each(count) { (index, api) throws(ClientError) in
+            try await api.refresh(seeded[index].refreshToken)
+        }
     }
 
-    /// Makes an account for each index, from all gateways in turn.
-    private func each(
+    /// The conversations of a chat: the members of each stand together.
+    func conversations(_ chat: LoadPlan.Chat, _ accounts: [Account]) async throws -> [ConversationID] {
+        let size = chat.members
+        return try await each(accounts.count / size) { (index, api) throws(ClientError) in
+            let members = accounts[index * size..<(index + 1) * size]
+            guard let first = members.first, let last = members.last else { preconditionFailure("groups have members") }
+            if !chat.isGroup { return .direct(first.user, last.user) }
+            return try await api.createGroup(
+                title: "Load \(index)",
+                members: members.dropFirst().map(\.user),
+                key: ClientMessageID.random(unixMilliseconds: Clock.unixMilliseconds()),
+                token: first.accessToken
+            )
+        }
+    }
+
+    /// A seat for each device of each user. Users of a conversation, and the devices of each, are spread over the
+    /// gateways.
+    func seats(_ accounts: [Account], members: Int = 1, devices: Int = 1) -> [Seat] {
+        let count = accounts.count * devices
+        return (0..<count).map { index in
+            let user = index / devices
+            let home = (user / members + user % members + index % devices) % gateways.count
+            guard let device = DeviceID("load-\(index % devices)") else { preconditionFailure("a valid device id") }
+            return Seat(
+                user: accounts[user].user,
+                token: accounts[user].accessToken,
+                refreshToken: accounts[user].refreshToken,
+                device: device,
+                gateways: gateways,
+                home: home,
+                localAddress: Seat.localAddress(seat: share * count + index, of: shares * count, to: gateways[home])
+            )
+        }
+    }
+
+    /// Makes something for each index, at all gateways in turn.
+    private func each<Made: Sendable>(
         _ count: Int,
-        _ make: @escaping @Sendable (Int, ParleyAPI) async throws(ClientError) -> Account
-    ) async throws(ClientError) -> [Account] {
+        _ make: @escaping @Sendable (Int, ParleyAPI) async throws(ClientError) -> Made
+    ) async throws(ClientError) -> [Made] {
         let apis = gateways.map { ParleyAPI($0.address, group: group, connections: Self.window) }
-        let outcome = await withTaskGroup(of: Result<[(Int, Account)], ClientError>.self) { tasks in
+        let outcome = await withTaskGroup(of: Result<[(Int, Made)], ClientError>.self) { tasks in
             let workers = Self.window * apis.count
             for worker in 0..<min(workers, count) {
                 let api = apis[worker % apis.count]
                 tasks.addTask {
-                    var accounts: [(Int, Account)] = []
+                    var mine: [(Int, Made)] = []
                     do throws(ClientError) {
                         for index in stride(from: worker, to: count, by: workers) where !Task.isCancelled {
-                            accounts.append((index, try await make(index, api)))
+                            mine.append((index, try await make(index, api)))
                         }
-                        return .success(accounts)
+                        return .success(mine)
                     } catch {
                         return .failure(error)
                     }
                 }
             }
-            var accounts = [Account?](repeating: nil, count: count)
+            var all = [Made?](repeating: nil, count: count)
             var failure: ClientError?
             for await result in tasks {
                 switch result {
-                case .success(let made): for (index, account) in made { accounts[index] = account }
+                case .success(let made): for (index, one) in made { all[index] = one }
                 case .failure(let error):
                     failure = failure ?? error
                     tasks.cancelAll()
                 }
             }
-            return (accounts.compactMap(\.self), failure)
+            return (all.compactMap(\.self), failure)
         }
         for api in apis { await api.shutdown() }
         if let failure = outcome.1 { throw failure }
         return outcome.0
-    }
-
-    private func seat(of account: Account, at index: Int, count: Int) -> Seat {
-        let home = (index / 2 + index % 2) % gateways.count
-        guard let device = DeviceID("load") else { preconditionFailure("a valid device id") }
-        return Seat(
-            user: account.user,
-            token: account.accessToken,
-            refreshToken: account.refreshToken,
-            device: device,
-            gateways: gateways,
-            home: home,
-            localAddress: Seat.localAddress(seat: share * count + index, of: shares * count, to: gateways[home])
-        )
     }
 }

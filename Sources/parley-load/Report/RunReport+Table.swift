@@ -19,7 +19,10 @@ extension RunReport {
         return [
             ("sent", "\(results.sent)"),
             ("acknowledged", "\(results.acked), \(number(rateAchieved)) a second"),
-            ("delivered", "\(results.delivered) of \(results.deliveriesExpected)"),
+            (
+                "delivered",
+                "\(results.delivered) of \(results.deliveriesExpected), \(number(deliveriesPerSecond)) a second"
+            ),
             ("send to delivery, ms", line(results.latency.summary)),
             ("send to answer, ms", line(results.ack.summary)),
             ("lost", "\(violations.lost)"),

@@ -25,7 +25,8 @@ struct RunReport: Sendable {
     }
 
     var rateAchieved: Double { rounded(Double(results.acked) / duration) }
-    var connectsPerSecond: Double { rounded(Double(plan.users) / max(connectSeconds, 0.001)) }
+    var deliveriesPerSecond: Double { rounded(Double(results.delivered) / duration) }
+    var connectsPerSecond: Double { rounded(Double(plan.sessions) / max(connectSeconds, 0.001)) }
     var serverCost: ServerCost? { measurement.server?.perMessage(results.sent) }
 
     func perMessage(_ total: Double) -> Double? {
@@ -39,7 +40,7 @@ extension RunReport: Encodable {
         case scenario, users, rate, duration_s, processes, gateways
         case sent, acked, deliveries_expected, delivered, lost, duplicated, reordered, leaked, violations
         case errors, unexpected_closes, resyncs, conversations_read, ended_early
-        case latency_ms, ack_ms, latency_curve, rate_achieved
+        case latency_ms, ack_ms, latency_curve, rate_achieved, deliveries_per_second, members, devices
         case server_cpu_us_per_message, generator_cpu_us_per_message, rss_kb_per_session, bytes_per_message
         case redis_calls_per_message, timeline, faults, steps, highest_rate
         case sessions, connected, connect_seconds, connects_per_second, failures, heartbeats_answered
@@ -92,6 +93,9 @@ extension RunReport: Encodable {
         try json.encode(results.ack.summary, forKey: .ack_ms)
         try json.encode(results.latency.curve, forKey: .latency_curve)
         try json.encode(rateAchieved, forKey: .rate_achieved)
+        try json.encode(deliveriesPerSecond, forKey: .deliveries_per_second)
+        try json.encode(chat.members, forKey: .members)
+        try json.encode(chat.devices, forKey: .devices)
         let cost = serverCost
         try json.encodeIfPresent(cost?.cpu, forKey: .server_cpu_us_per_message)
         try json.encodeIfPresent(cost?.redisCalls, forKey: .redis_calls_per_message)

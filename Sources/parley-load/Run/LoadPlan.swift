@@ -1,14 +1,20 @@
 /// What a run puts on the gateways. A process of several gets its share of it.
 struct LoadPlan: Codable, Sendable {
-    /// Pairs that chat.
+    /// Conversations in which people write, each person in one.
     struct Chat: Codable, Sendable {
-        /// Even; one device each.
+        /// A multiple of the members.
         var users: Int
         /// Messages a second, of all users together.
         var rate: Double
         var bodyBytes = 100
         /// Exponential gaps between sends; else equal ones.
         var isPoisson = true
+        /// Of a conversation.
+        var members = 2
+        /// Else 1:1, with two members.
+        var isGroup = false
+        /// Of a user.
+        var devices = 1
     }
 
     /// What the run is called in its report.
@@ -28,18 +34,17 @@ struct LoadPlan: Codable, Sendable {
 
     /// Users of this share.
     var users: Int { (chat?.users ?? 0) + idle }
+    /// Their sockets.
+    var sessions: Int { (chat.map { $0.users * $0.devices } ?? 0) + idle }
 
-    /// Of the whole: decides whether one source address could run short of ports.
-    var sessionsOfAllShares: Int { users * shares }
-
-    /// The part of one of so many processes: whole pairs, and the rate that goes with them.
+    /// The part of one of so many processes: whole conversations, and the rate that goes with them.
     func share(_ index: Int, of count: Int) -> LoadPlan {
         func part(of total: Int) -> Int { total * (index + 1) / count - total * index / count }
         var plan = self
         (plan.share, plan.shares) = (index, count)
         plan.idle = part(of: idle)
         if let chat {
-            let users = 2 * part(of: chat.users / 2)
+            let users = chat.members * part(of: chat.users / chat.members)
             plan.chat?.users = users
             plan.chat?.rate = chat.rate * Double(users) / Double(chat.users)
             if users == 0 { plan.chat = nil }

@@ -26,7 +26,7 @@ struct LoadRun: Sendable {
         let before = await meter?.sample()
 
         let gateways = plan.gateways.count
-        say("connecting \(plan.users) devices to \(gateways) gateway\(gateways == 1 ? "" : "s")")
+        say("connecting \(plan.sessions) devices to \(gateways) gateway\(gateways == 1 ? "" : "s")")
         let start = NIODeadline.now()
         try await workers.perform(.connect)
         let connectSeconds = seconds(since: start)
@@ -45,7 +45,7 @@ struct LoadRun: Sendable {
             measurement: measurement,
             outcome: try await workers.finish(),
             faults: faults?.marks,
-            rssPerSession: before.flatMap { weighed?.since($0).rssPerSession(plan.users) }
+            rssPerSession: before.flatMap { weighed?.since($0).rssPerSession(plan.sessions) }
         )
     }
 

@@ -3,7 +3,7 @@ import NIOCore
 import ParleyClient
 import ParleyWire
 
-/// Chat between pairs: sends when they are due, whatever came back so far, and measures from then.
+/// Chat between two or in groups: sends when they are due, whatever came back so far, and measures from then.
 final class ChatScenario: Scenario {
     /// The protocol's bound on unanswered sends of a socket.
     static let window = 32
@@ -36,13 +36,26 @@ final class ChatScenario: Scenario {
     }
 
     /// - Parameters:
-    ///   - seats: 2k and 2k + 1 are a pair.
+    ///   - map: who is in which conversation; its devices are the seats.
     ///   - journal: a path; nil for none.
-    init(_ plan: LoadPlan.Chat, seats: [Seat], journal: String?, eventLoop: any EventLoop) throws {
+    init(
+        _ plan: LoadPlan.Chat,
+        seats: [Seat],
+        map: LedgerMap,
+        journal: String?,
+        eventLoop: any EventLoop
+    ) throws {
         self.plan = plan
         fleet = Fleet(eventLoop: eventLoop)
-        recorder = try Recorder(LedgerMap(pairs: seats), journal: journal)
-        senders = seats.indices.map { Sender(target: "\",\"to\":\"\(seats[$0 ^ 1].user)\",\"body\":\"") }
+        recorder = try Recorder(map, journal: journal)
+        senders = seats.indices.map { index in
+            let conversation = map.conversations[map.conversation(of: index)]
+            // Naming the other opens the conversation.
+            guard let peer = conversation.peer(of: seats[index].user) else {
+                return Sender(target: "\",\"conv\":\"\(conversation)\",\"body\":\"")
+            }
+            return Sender(target: "\",\"to\":\"\(peer)\",\"body\":\"")
+        }
         filler = String(repeating: "x", count: max(0, plan.bodyBytes - MessageTag.digits)) + "\"}"
         fleet.add(seats, owner: self)
     }

@@ -1,5 +1,6 @@
 import NIOCore
 import ParleyClient
+import ParleyWire
 
 /// A share of a run in this process, on one event loop.
 actor LocalWorker: LoadWorker {
@@ -16,7 +17,7 @@ actor LocalWorker: LoadWorker {
     func perform(_ request: WorkerRequest) async throws -> WorkerAnswer {
         switch request {
         case .signUp:
-            try allowDescriptors(for: plan.users)
+            try allowDescriptors(for: plan.sessions)
             try await signUp()
             return .done
         case .connect:
@@ -47,21 +48,36 @@ actor LocalWorker: LoadWorker {
     }
 
     private func signUp() async throws {
-        let gateways = try plan.gateways.map { try Target(url: $0) }
-        var roster = Roster(gateways: gateways, group: eventLoop, share: plan.share, shares: plan.shares)
-        roster.seeder = plan.seedDatabase.map { Seeder(database: $0) }
-        let seats = try await roster.seats(plan.users)
-        let plan = plan
+        let roster = Roster(
+            gateways: try plan.gateways.map { try Target(url: $0) },
+            group: eventLoop,
+            share: plan.share,
+            shares: plan.shares,
+            seeder: plan.seedDatabase.map { Seeder(database: $0) }
+        )
+        let accounts = try await roster.accounts(plan.users)
+        let chatting = Array(accounts.prefix(plan.chat?.users ?? 0))
+        var conversations: [ConversationID] = []
+        if let chat = plan.chat { conversations = try await roster.conversations(chat, chatting) }
+        let (plan, ids) = (plan, conversations)
         load = try await OnLoop(eventLoop) { eventLoop in
             var scenarios: [any Scenario] = []
-            var rest = seats[...]
             if let chat = plan.chat {
-                let journal = plan.journal.map { "\($0)/chat-\(plan.share).journal" }
-                let own = Array(rest.prefix(chat.users))
-                scenarios.append(try ChatScenario(chat, seats: own, journal: journal, eventLoop: eventLoop))
-                rest = rest.dropFirst(chat.users)
+                let seats = roster.seats(chatting, members: chat.members, devices: chat.devices)
+                scenarios.append(
+                    try ChatScenario(
+                        chat,
+                        seats: seats,
+                        map: LedgerMap(ids, seats),
+                        journal: plan.journal.map { "\($0)/chat-\(plan.share).journal" },
+                        eventLoop: eventLoop
+                    )
+                )
             }
-            if plan.idle > 0 { scenarios.append(IdleScenario(seats: Array(rest), eventLoop: eventLoop)) }
+            if plan.idle > 0 {
+                let seats = roster.seats(Array(accounts.dropFirst(chatting.count)))
+                scenarios.append(IdleScenario(seats: seats, eventLoop: eventLoop))
+            }
             return Load(scenarios: scenarios, eventLoop: eventLoop)
         }
     }
