@@ -139,9 +139,15 @@ struct GatewayStack: Sendable {
     }
 
     func post(_ path: String, by person: Person, key: String?, bytes: [UInt8]) async throws -> TestAPI.Answer {
+        try await call(.post, path, by: person, key: key, bytes: bytes)
+    }
+
+    func call(_ method: HTTPRequest.Method, _ path: String, by person: Person, key: String?, bytes: [UInt8])
+        async throws -> TestAPI.Answer
+    {
         var headers: HTTPFields = [.authorization: "Bearer \(person.token)"]
         if let key { headers[HTTPField.Name("Idempotency-Key")!] = key }
-        return try await api.call(.post, path, headers: headers, bytes: bytes)
+        return try await api.call(method, path, headers: headers, bytes: bytes)
     }
 
     /// Sends a message from one to the other.

@@ -105,7 +105,8 @@ struct ArchiveBatch: Sendable {
         _ = try await connection.query(done)
     }
 
-    /// Inserts messages; those that PostgreSQL refuses are found by halving and returned.
+    /// Inserts messages and applies changes of them, in this order, since a change comes after its message in a lane;
+    /// those that PostgreSQL refuses are found by halving and returned.
     private static func insert(
         _ messages: ArraySlice<StoredMessage>,
         on connection: PostgresConnection
@@ -113,7 +114,12 @@ struct ArchiveBatch: Sendable {
         guard !messages.isEmpty else { return [] }
         _ = try await connection.query("SAVEPOINT part")
         do {
-            _ = try await connection.query(insertion(of: messages))
+            let (entries, changes) = Array(messages).separated()
+            if !entries.isEmpty { _ = try await connection.query(insertion(of: entries)) }
+            if !changes.isEmpty {
+                _ = try await connection.query(application(of: changes.values.compactMap(\.last)))
+                _ = try await connection.query(record(of: changes.values.flatMap(\.self)))
+            }
             _ = try await connection.query("RELEASE SAVEPOINT part")
             return []
         } catch {
@@ -136,7 +142,7 @@ struct ArchiveBatch: Sendable {
         }
     }
 
-    private static func insertion(of messages: ArraySlice<StoredMessage>) -> PostgresQuery {
+    private static func insertion(of messages: [StoredMessage]) -> PostgresQuery {
         """
         INSERT INTO messages (conversation_id, message_id, seq, sender_id, cid, body, data, reply_to, type)
         SELECT * FROM unnest(
@@ -149,6 +155,37 @@ struct ArchiveBatch: Sendable {
             \(messages.map(\.content.data))::text[],
             \(messages.map { $0.content.replyTo.map { Int64($0.rawValue) } })::bigint[],
             \(messages.map { $0.type == .message ? nil : $0.type.rawValue })::text[]
+        ) ON CONFLICT DO NOTHING
+        """
+    }
+
+    /// - Parameter changes: at most one of a message: nothing follows its deletion, and an edit says all.
+    private static func application(of changes: [StoredMessage]) -> PostgresQuery {
+        """
+        UPDATE messages SET
+            body = change.body, rev = change.rev, is_deleted = change.is_deleted,
+            data = CASE WHEN NOT change.is_deleted THEN data END,
+            reply_to = CASE WHEN NOT change.is_deleted THEN reply_to END
+        FROM unnest(
+            \(changes.map(\.conversation.description))::text[],
+            \(changes.map { Int64($0.content.replyTo?.rawValue ?? 0) })::bigint[],
+            \(changes.map(\.content.body))::text[], \(changes.map(\.mid.revision))::bigint[],
+            \(changes.map { $0.type == .deleted })::boolean[]
+        ) AS change(id, mid, body, rev, is_deleted)
+        WHERE conversation_id = change.id AND message_id = change.mid AND coalesce(messages.rev, 0) < change.rev
+        """
+    }
+
+    private static func record(of changes: [StoredMessage]) -> PostgresQuery {
+        """
+        INSERT INTO message_changes (conversation_id, change_id, seq, sender_id, cid, content_hash)
+        SELECT * FROM unnest(
+            \(changes.map(\.conversation.description))::text[],
+            \(changes.map { Int64($0.mid.rawValue) })::bigint[],
+            \(changes.map(\.seq))::bigint[],
+            \(changes.map(\.sender.description))::text[],
+            \(changes.map { $0.cid?.description })::text[],
+            \(changes.map(\.contentHash))::text[]
         ) ON CONFLICT DO NOTHING
         """
     }

@@ -99,7 +99,13 @@ enum ConversationJSON {
         buffer.writeJSONField("from", message.sender)
         buffer.writeJSONField("ts", message.timestamp)
         if message.type == .message {
-            message.content.writeFields(into: &buffer)
+            if message.isDeleted {
+                buffer.writeJSONField("deleted", true)
+            } else {
+                message.content.writeFields(into: &buffer)
+                if message.rev != nil { buffer.writeJSONField("edited", true) }
+            }
+            if let rev = message.rev { buffer.writeJSONField("rev", rev) }
         } else {
             buffer.writeJSONField("type", message.type.rawValue)
             buffer.writeString("," + (message.content.data ?? "{}").dropFirst().dropLast())

@@ -25,6 +25,8 @@ public struct GatewayConfiguration: Sendable {
     public var maximumUnansweredSends = 32
     /// Committed messages that may wait for the archive; beyond, sends are refused.
     public var backlogLimit = 2_000_000
+    /// Milliseconds that a message may be edited or deleted for.
+    public var changeWindow: Int64 = 86_400_000
     /// How long sessions are spread over when the gateway drains.
     public var drainWindow = TimeAmount.seconds(5)
 

@@ -12,18 +12,23 @@ struct MessageRoutes {
     func add(to router: some RouterMethods<ParleyRequestContext>) {
         let signedIn = router.group().add(middleware: authenticator)
         signedIn.post("/v1/conversations/:id/messages") { request, context in
-            let (user, conversation) = try context.conversation()
-            let cid = try request.idempotencyKey()
-            do {
-                return try await send(request, cid, in: conversation, from: user)
-            } catch let error as FrameError {
-                throw HTTPProblem(error.code, error.message)
-            } catch let refusal as SendRefusal {
-                throw HTTPProblem(
-                    refusal.code,
-                    refusal.message,
-                    retryMilliseconds: refusal.retryMilliseconds.map { Int($0) }
-                )
+            try await commit(request, context) { path, cid, conversation, user in
+                let body = try await request.body.collect(upTo: services.configuration.maximumFrame)
+                return try path.admit(MessageContent.decode(body), cid, in: conversation, from: user)
+            }
+        }
+        signedIn.patch("/v1/conversations/:id/messages/:mid") { request, context in
+            let mid = try context.messageID()
+            return try await commit(request, context) { path, cid, conversation, user in
+                let body = try await request.body.collect(upTo: services.configuration.maximumFrame)
+                let edit = MessageChange.edit(body: try MessageContent.decode(body).body)
+                return try path.admit(edit, of: mid, cid, in: conversation, from: user)
+            }
+        }
+        signedIn.delete("/v1/conversations/:id/messages/:mid") { request, context in
+            let mid = try context.messageID()
+            return try await commit(request, context) { path, cid, conversation, user in
+                try path.admit(.delete, of: mid, cid, in: conversation, from: user)
             }
         }
         signedIn.post("/v1/conversations/:id/read") { request, context in
@@ -42,19 +47,26 @@ struct MessageRoutes {
     }
 
     /// Goes the way of a socket's send, with its guarantees.
-    private func send(
+    private func commit(
         _ request: Request,
-        _ cid: ClientMessageID,
-        in conversation: ConversationID,
-        from user: UserID
+        _ context: ParleyRequestContext,
+        admit: (SendPath, ClientMessageID, ConversationID, UserID) async throws -> SendRequest
     ) async throws -> Response {
+        let (user, conversation) = try context.conversation()
+        let cid = try request.idempotencyKey()
         let path = SendPath(services: services)
-        let body = try await request.body.collect(upTo: services.configuration.maximumFrame)
-        let send = try path.admit(MessageContent.decode(body), cid, in: conversation, from: user)
-        let result = try await path.commit(send)
-        var json = ByteBuffer()
-        ServerFrame.Sent(result, of: send).encode(into: &json)
-        return Response(status: result.isRepeat ? .ok : .created, json: json)
+        do {
+            let send = try await admit(path, cid, conversation, user)
+            let result = try await path.commit(send)
+            var json = ByteBuffer()
+            ServerFrame.Sent(result, of: send).encode(into: &json)
+            return Response(status: result.isRepeat || send.change != nil ? .ok : .created, json: json)
+        } catch let error as FrameError {
+            throw HTTPProblem(error.code, error.message)
+        } catch let refusal as SendRefusal {
+            let retry = refusal.retryMilliseconds.map { Int($0) }
+            throw HTTPProblem(refusal.code, refusal.message, retryMilliseconds: retry)
+        }
     }
 
     private struct ReadPosition: Decodable {
@@ -85,6 +97,15 @@ extension Request {
             throw HTTPProblem.invalid("Idempotency-Key", "expected a UUIDv7.")
         }
         return cid
+    }
+}
+
+extension ParleyRequestContext {
+    fileprivate func messageID() throws -> MessageID {
+        guard let mid = MessageID(try parameters.require("mid")) else {
+            throw HTTPProblem(.notFound, "There is no such message.")
+        }
+        return mid
     }
 }
 

@@ -26,13 +26,29 @@ struct SendPath: Sendable {
         in conversation: ConversationID,
         from user: UserID
     ) throws(SendRefusal) -> SendRequest {
+        try admit(user, to: conversation)
+        return SendRequest(conversation: conversation, sender: user, cid: cid, content: content)
+    }
+
+    /// Checks of a change what can be checked without a store.
+    func admit(
+        _ change: MessageChange,
+        of mid: MessageID,
+        _ cid: ClientMessageID,
+        in conversation: ConversationID,
+        from user: UserID
+    ) throws(SendRefusal) -> SendRequest {
+        try admit(user, to: conversation)
+        return SendRequest(conversation: conversation, sender: user, cid: cid, change, of: mid)
+    }
+
+    private func admit(_ user: UserID, to conversation: ConversationID) throws(SendRefusal) {
         guard !services.isBacklogged else {
             throw SendRefusal(.overloaded, "too much waits for the archive", retryMilliseconds: 5000)
         }
         guard !conversation.isDirect || conversation.peer(of: user) != nil else {
             throw SendRefusal(.notFound, "no such conversation")
         }
-        return SendRequest(conversation: conversation, sender: user, cid: cid, content: content)
     }
 
     /// - Parameter roster: to whom it goes, of a group; nil asks for the members in force and commits nothing.
@@ -58,6 +74,7 @@ struct SendPath: Sendable {
         case .conflict: return .refused(.conflict)
         case .future: return .refused(SendRefusal(.invalid, "cid: its time is more than a day ahead"))
         case .lookup(let now): return bounced(request, .lookup(from: now))
+        case .named(let since): return bounced(request, .named(since: since))
         case .stale(let version, let members) where !request.conversation.isDirect:
             let placement = services.commit.placement
             let roster = Roster(request.conversation, version: version, members: members, placement: placement)

@@ -34,6 +34,11 @@ struct SendPreparation {
         request.need = nil
         switch need {
         case nil: return .ready(request, nil)
+        case .named(let since):
+            let found = try await named(by: request)
+            if let refusal = refusal(of: found, by: request) { return .refused(refusal) }
+            if let found { request.settle(named: found, since: since) }
+            return .ready(request, nil)
         case .conversation where conversation.isDirect:
             request.membershipVersion = try await services.conversations.prepare(conversation, for: sender)
             return .ready(request, nil)
@@ -41,13 +46,40 @@ struct SendPreparation {
             return .ready(request, try await services.conversations.prepareGroup(conversation, for: sender))
         case .lookup(let now):
             if let found = try await services.history.find(request.cid, from: sender, in: conversation) {
-                guard found.content.hash == request.contentHash else { return .refused(.conflict) }
-                return .repeated(
-                    SendResult(mid: found.mid, seq: found.seq, timestamp: found.timestamp, isRepeat: true)
-                )
+                guard found.contentHash ?? request.contentHash == request.contentHash else {
+                    return .refused(.conflict)
+                }
+                let timestamp = found.mid.unixMilliseconds
+                return .repeated(SendResult(mid: found.mid, seq: found.seq, timestamp: timestamp, isRepeat: true))
             }
             request.lookedUpAt = now
             return .ready(request, nil)
         }
+    }
+
+    /// The entry that a reply or a change names, if its sender may see it.
+    private func named(by request: SendRequest) async throws -> StoredMessage? {
+        guard let mid = request.named else { return nil }
+        var membership = ConversationStore.Membership()
+        if !request.conversation.isDirect {
+            membership = try await services.conversations.membership(of: request.sender, in: request.conversation)
+        }
+        let found = try await services.history.entry(mid, in: request.conversation)
+        return found.flatMap { membership.shows($0) ? $0 : nil }
+    }
+
+    private func refusal(of found: StoredMessage?, by request: SendRequest) -> SendRefusal? {
+        guard request.change != nil else {
+            guard found?.type == .message else {
+                return SendRefusal(.invalid, "reply_to: no message of this conversation")
+            }
+            return nil
+        }
+        return MessageChange.refusal(
+            of: found,
+            by: request.sender,
+            now: WallClock.milliseconds(),
+            window: services.configuration.changeWindow
+        )
     }
 }

@@ -16,8 +16,31 @@ extension Session {
     var path: SendPath { SendPath(services: services) }
 
     func submit(_ send: ClientFrame.Send, id: FrameID?) {
+        submit(send.cid, send.target, id: id) { path, user, conversation throws(SendRefusal) in
+            try path.admit(send.content, send.cid, in: conversation, from: user)
+        }
+    }
+
+    func submit(
+        _ change: MessageChange,
+        of mid: MessageID,
+        in conversation: ConversationID,
+        cid: ClientMessageID,
+        id: FrameID?
+    ) {
+        submit(cid, .conversation(conversation), id: id) { path, user, conversation throws(SendRefusal) in
+            try path.admit(change, of: mid, cid, in: conversation, from: user)
+        }
+    }
+
+    private func submit(
+        _ messageID: ClientMessageID,
+        _ target: ClientFrame.Target,
+        id: FrameID?,
+        admit: (SendPath, UserID, ConversationID) throws(SendRefusal) -> SendRequest
+    ) {
         guard let user = identity?.user else { return }
-        let cid = FrameID(send.cid)
+        let cid = FrameID(messageID)
         guard sends.count < services.configuration.maximumUnansweredSends else {
             return refuse(
                 FrameError(.rateLimited, "too many unanswered sends", id: id, cid: cid),
@@ -25,24 +48,25 @@ extension Session {
             )
         }
         let conversation: ConversationID
-        switch send.target {
+        switch target {
         case .user(user): return refuse(FrameError(.invalid, "to: that is yourself", id: id, cid: cid))
         case .user(let other): conversation = .direct(user, other)
         case .conversation(let named): conversation = named
         }
         let request: SendRequest
         do throws(SendRefusal) {
-            request = try path.admit(send.content, send.cid, in: conversation, from: user)
+            request = try admit(path, user, conversation)
         } catch {
             return refuse(error, id: id, cid: cid)
         }
-        // Redis may ask for a look-up of the one, and for the conversation of the other.
-        let age = WallClock.milliseconds() - send.cid.milliseconds
+        // Redis may ask for a look-up of a late cid or a message that is named, and for an unknown conversation.
+        let age = WallClock.milliseconds() - messageID.milliseconds
         let isLate = age > services.commit.dedupWindow - 30_000
         run(
             sends.submit(
                 PendingSend(request: request, id: id),
-                isAlone: isLate || !(conversation.isDirect ? hub.isKnown(conversation) : hasRoster(conversation))
+                isAlone: isLate || request.named != nil
+                    || !(conversation.isDirect ? hub.isKnown(conversation) : hasRoster(conversation))
             )
         )
     }
@@ -139,9 +163,10 @@ extension ServerFrame.Sent {
         self.init(
             cid: request.cid,
             conv: request.conversation,
-            mid: result.mid,
+            mid: request.change == nil ? result.mid : request.named ?? result.mid,
             seq: result.seq,
             ts: result.timestamp,
+            rev: request.change == nil ? nil : result.mid.revision,
             dup: result.isRepeat
         )
     }

@@ -173,7 +173,11 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         case .read(let conversation, let seq): read(conversation, seq, id: frame.id)
         case .typing(let conversation): typing(conversation, id: frame.id)
         case .active, .auth: break
-        case .edit, .delete, .watch, .suggest:
+        case .edit(let edit):
+            submit(.edit(body: edit.body), of: edit.mid, in: edit.conv, cid: edit.cid, id: frame.id)
+        case .delete(let deletion):
+            submit(.delete, of: deletion.mid, in: deletion.conv, cid: deletion.cid, id: frame.id)
+        case .watch, .suggest:
             refuse(FrameError(.invalid, "this operation is not served here", id: frame.id))
         }
     }

@@ -54,9 +54,16 @@ local function append(lane_key, now, entry)
   return ms, sequence
 end
 
--- An event as it stands in queues, from its commit log entry (which leaves out what its id says).
-local function with_id(entry, mid, ms)
-  return '{"mid":"' .. mid .. '","ts":' .. ms .. ',' .. string.sub(entry, 2)
+-- How an event begins: what its commit log entry leaves out, because its id says it. A change of a message begins with
+-- that message's id, and its own place is the revision that it makes.
+local function head_of(is_change, mid, ms, sequence)
+  if not is_change then return '{"mid":"' .. mid .. '","ts":' .. ms .. ',' end
+  return string.format('{"ts":%.0f,"rev":%.0f,', ms, (ms - UNIX_2025) * 4096 + sequence)
+end
+
+-- An event as it stands in queues.
+local function with_id(entry, mid, ms, sequence)
+  return head_of(string.sub(entry, 1, 7) == '{"mid":', mid, ms, sequence) .. string.sub(entry, 2)
 end
 
 -- Appends to a sync queue and wakes the gateways that hold the user's sessions. Returns an error table or nil.
@@ -113,10 +120,13 @@ end
 --       group its members, chunks and owed at the end
 -- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
 --       time of a look-up in history or '', dedup window in ms, queue cap, event members (JSON without braces, seq,
---       mid, ts and cid), number of co-located recipients, those recipients, the other recipients (chunks first: see
---       postpone)
+--       mid, ts and cid), what the message that it names is to it (below), number of co-located recipients, those
+--       recipients, the other recipients (chunks first: see postpone)
+-- A reply, and a change of a message (an edit, a deletion), names a message: 'named' wants it looked up, '' names none
+-- or one that is a reply's for sure, and '<its seq> <answer to named>' commits a change if there was no other since,
+-- which may have deleted the message; the event members begin with its mid and seq then.
 -- Answers one line: 'sent|dup <mid> <seq> <ts> [pending recipients]', 'conflict', 'future', 'lookup <now>',
---       'seed', 'stale <version> [members of a group]', 'epoch <current>'
+--       'named <last change>', 'seed', 'stale <version> [members of a group]', 'epoch <current>'
 local function send(KEYS, ARGV)
   local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
   local state = redis.call('HMGET', KEYS[1], 'id', 'since')
@@ -137,16 +147,22 @@ local function send(KEYS, ARGV)
     if not looked or now - looked > window then return string.format('lookup %.0f', now) end
   end
 
-  local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending')
+  local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending', 'changed')
+  local changed_seq, seen = string.match(ARGV[13], '^(%d+) (%S+)$')
+  if ARGV[13] == 'named' or seen and seen ~= (c[5] or '0') then return 'named ' .. (c[5] or '0') end
   if not c[1] or c[2] ~= epoch then return 'seed' end
   if c[1] ~= ARGV[8] then return stale(c[1], conv, KEYS) end
 
-  -- From here on only writes. Sending reads up to itself.
-  local seq = tonumber(c[3] or 0) + 1
-  local members = '"seq":' .. seq .. ',' .. ARGV[12]
+  -- From here on only writes. Sending reads up to itself; a change has no seq of its own.
+  local seq = changed_seq and tonumber(changed_seq) or tonumber(c[3] or 0) + 1
+  local members = changed_seq and ARGV[12] or '"seq":' .. seq .. ',' .. ARGV[12]
   local own_end = ',"cid":"' .. cid .. '"}'
   local ms, sequence = append(KEYS[3], now, '{' .. members .. own_end)
-  redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
+  if changed_seq then
+    redis.call('HSET', KEYS[2], 'changed', place_of(ms, sequence))
+  else
+    redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
+  end
   local mid = message_id(ms, tonumber(ARGV[3]), sequence)
   local result = mid .. ' ' .. seq .. ' ' .. ms
   -- A late cid has a key of its own, since its bucket may be about to expire, and stands in the bucket too: after a
@@ -159,12 +175,12 @@ local function send(KEYS, ARGV)
 
   -- Behind a pending event of this conversation everything waits, or it would overtake.
   local blocked = tonumber(c[4] or 0) > 0
-  local event = '{"mid":"' .. mid .. '","ts":' .. ms .. ',' .. members
+  local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, pending = tonumber(ARGV[13]), nil
-  for i = 14, #ARGV do
-    local user, n = ARGV[i], i - 13
+  local colocated, pending = tonumber(ARGV[14]), nil
+  for i = 15, #ARGV do
+    local user, n = ARGV[i], i - 14
     if blocked or n > colocated
       or enqueue(KEYS[6 + n], user, epoch, user == sender and own_event or event, ARGV[11]) then
       pending = pending or {}
@@ -172,7 +188,7 @@ local function send(KEYS, ARGV)
     end
   end
   if not pending then return 'sent ' .. result end
-  return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 13, ms, sequence, blocked, pending)
+  return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 14, ms, sequence, blocked, pending)
 end
 
 redis.register_function('send_@VERSION@', send)

@@ -33,6 +33,9 @@ struct CommitLog: Sendable {
             }
             let content: MessageContent
             switch (event.type, event.body) {
+            case (.edited, let body?) where event.mid != nil:
+                content = MessageContent(body: body, replyTo: event.mid)
+            case (.deleted, nil) where event.mid != nil: content = MessageContent(body: "", replyTo: event.mid)
             case (.message, let body?):
                 content = MessageContent(body: body, data: event.data, replyTo: event.replyTo)
             case (.memberAdded, _), (.memberRemoved, _), (.conversation, _):
@@ -90,20 +93,73 @@ struct CommitLog: Sendable {
 }
 
 /// A message as history holds it, or a change of a group: with the seq before it, an empty body, and what the event tells
-/// as data.
+/// as data; or from the commit log alone a change of a message: with that message's seq, and its mid as `replyTo`.
 struct StoredMessage: Sendable, Hashable {
     let conversation: ConversationID
     let mid: MessageID
     let seq: Int64
     let sender: UserID
     let cid: ClientMessageID?
-    let content: MessageContent
+    var content: MessageContent
     var type = EventType.message
     /// Of a change, where it comes from the commit log.
     var groupVersion: Int64?
+    /// Of a message that was edited or deleted, the last such change.
+    var rev: Int64?
+    var isDeleted = false
 
     /// Milliseconds since 1970.
     var timestamp: Int64 { mid.unixMilliseconds }
+
+    /// Of a change of a message, what it does.
+    var change: MessageChange? {
+        switch type {
+        case .edited: .edit(body: content.body)
+        case .deleted: .delete
+        default: nil
+        }
+    }
+
+    /// What tells a repeat of its cid from another send or change.
+    var contentHash: String {
+        guard let change, let target = content.replyTo else { return content.hash }
+        return change.contentHash(of: target)
+    }
+
+    /// Applies a change of this message, unless that or a later one is in it.
+    mutating func apply(_ entry: StoredMessage) {
+        guard let change = entry.change, rev ?? 0 < entry.mid.revision else { return }
+        rev = entry.mid.revision
+        switch change {
+        case .edit(let body): content.body = body
+        case .delete:
+            isDeleted = true
+            content = MessageContent(body: "")
+        }
+    }
+}
+
+extension MessageID {
+    /// The revision that a change makes whose place in the commit log this is. Below 2^53.
+    var revision: Int64 { milliseconds << 12 | Int64(sequence) }
+}
+
+extension [StoredMessage] {
+    /// What is read from the commit log, apart: the entries that stand in history, and the changes of messages.
+    func separated() -> (entries: [StoredMessage], changes: [MessageID: [StoredMessage]]) {
+        var changes: [MessageID: [StoredMessage]] = [:]
+        for entry in self where entry.change != nil {
+            if let target = entry.content.replyTo { changes[target, default: []].append(entry) }
+        }
+        return (filter { $0.change == nil }, changes)
+    }
+
+    mutating func apply(_ changes: [MessageID: [StoredMessage]]) {
+        guard !changes.isEmpty else { return }
+        for index in indices {
+            for change in changes[self[index].mid] ?? [] { self[index].apply(change) }
+        }
+    }
 }
 
 extension Event {

@@ -12,7 +12,7 @@ local function event_at(lane_key, lane_number, ms, sequence)
   local mid, entry = message_id(ms, tonumber(lane_number), sequence), found[2][2]
   -- The cid is the sender's alone.
   local others = string.gsub(entry, ',"cid":"[^"]*"}$', '}')
-  return with_id(others, mid, ms), with_id(entry, mid, ms), string.match(entry, '"from":"([^"]*)"')
+  return with_id(others, mid, ms, sequence), with_id(entry, mid, ms, sequence), string.match(entry, '"from":"([^"]*)"')
 end
 
 -- Marks of one user of one conversation, oldest first.

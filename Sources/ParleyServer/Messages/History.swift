@@ -38,40 +38,79 @@ struct History: Sendable {
         limit: Int
     ) async throws -> Page {
         let lane = Lane(of: conversation)
-        var messages: [StoredMessage] = []
         let archived = try await positions.position(of: lane)
-        // Older than everything in the log: the archive alone decides.
-        if case .before(let mid?) = window, mid.rawValue <= archived {
-        } else {
-            messages = try await commitLog.tail(of: lane, after: archived) {
-                $0.conversation == conversation && window.contains($0) && $0.mid >= floor ?? $0.mid
-            }
+        // Of the oldest page too: a message may be changed long after it was archived.
+        let recent = try await commitLog.tail(of: lane, after: archived) {
+            $0.conversation == conversation
+                && ($0.change != nil || window.contains($0) && $0.mid >= floor ?? $0.mid)
         }
+        var (messages, changes) = recent.separated()
         let unarchived = Set(messages.map(\.mid))
         let rows = try await rows(of: conversation, window, from: floor, limit: limit + 1)
         messages += rows.filter { !unarchived.contains($0.mid) }
+        messages.apply(changes)
         messages.sort { window.isNewestFirst ? $0.mid > $1.mid : $0.mid < $1.mid }
         return window.page(messages, limit: limit)
     }
 
-    /// The message that a sender committed under a cid, however long ago.
-    func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws
-        -> StoredMessage?
-    {
+    /// One entry, as a page would show it; nil where the conversation has none of this id.
+    func entry(_ mid: MessageID, in conversation: ConversationID) async throws -> StoredMessage? {
+        let lane = Lane(of: conversation)
+        let archived = try await positions.position(of: lane)
+        var (found, changes) = try await commitLog.tail(of: lane, after: archived) {
+            $0.conversation == conversation && (($0.change == nil ? $0.mid : $0.content.replyTo) == mid)
+        }.separated()
+        if found.isEmpty {
+            let rows = try await postgres.query(
+                """
+                SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
+                WHERE conversation_id = \(conversation.description) AND message_id = \(Int64(mid.rawValue))
+                """
+            )
+            found = try decode(rows, conversation)
+        }
+        found.apply(changes)
+        return found.first
+    }
+
+    /// What a sender committed under a cid.
+    struct Commit: Sendable {
+        let mid: MessageID
+        let seq: Int64
+        /// nil for a message whose first content is gone, since it was changed.
+        let contentHash: String?
+    }
+
+    /// What a sender committed under a cid, however long ago.
+    func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws -> Commit? {
         let lane = Lane(of: conversation)
         let archived = try await positions.position(of: lane)
         let recent = try await commitLog.tail(of: lane, after: archived) {
             $0.cid == cid && $0.sender == sender && $0.conversation == conversation
         }
-        if let found = recent.first { return found }
+        if let found = recent.first {
+            return Commit(mid: found.mid, seq: found.seq, contentHash: found.contentHash)
+        }
         let rows = try await postgres.query(
             """
-            SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+            SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
             WHERE conversation_id = \(conversation.description) AND sender_id = \(sender.description)
                 AND cid = \(cid.description)
             """
         )
-        return try decode(rows, conversation).first
+        if let found = try decode(rows, conversation).first {
+            return Commit(mid: found.mid, seq: found.seq, contentHash: found.rev == nil ? found.content.hash : nil)
+        }
+        let changes = try await postgres.query(
+            """
+            SELECT change_id, seq, content_hash FROM message_changes
+            WHERE conversation_id = \(conversation.description) AND sender_id = \(sender.description)
+                AND cid = \(cid.description)
+            """
+        )
+        return try changes.decode((Int64, Int64, String).self).first.flatMap { change, seq, hash in
+            MessageID(rawValue: UInt64(change)).map { Commit(mid: $0, seq: seq, contentHash: hash) }
+        }
     }
 
     /// The highest sequence number of a conversation, 0 for none.
@@ -82,6 +121,7 @@ struct History: Sendable {
     /// The newest message of each of these conversations that has one.
     func lastMessages(of conversations: [ConversationID]) async throws -> [ConversationID: StoredMessage] {
         var last: [ConversationID: StoredMessage] = [:]
+        var changes: [MessageID: [StoredMessage]] = [:]
         let wanted = Set(conversations)
         let archived = try await positions.all()
         try await withThrowingTaskGroup(of: [StoredMessage].self) { group in
@@ -93,22 +133,26 @@ struct History: Sendable {
                 }
             }
             for try await messages in group {
-                for message in messages where message.type == .message { last[message.conversation] = message }
+                let (entries, changed) = messages.separated()
+                for message in entries where message.type == .message { last[message.conversation] = message }
+                changes.merge(changed) { $0 + $1 }
             }
         }
         let missing = conversations.filter { last[$0] == nil }
-        guard !missing.isEmpty else { return last }
+        guard !missing.isEmpty else { return Self.apply(changes, to: last) }
         let rows = try await postgres.query(
             """
-            SELECT c.id, m.message_id, m.seq, m.sender_id, m.body
+            SELECT c.id, m.message_id, m.seq, m.sender_id, m.body, m.rev, m.is_deleted
             FROM unnest(\(missing.map(\.description))::text[]) AS c(id)
             CROSS JOIN LATERAL (
-                SELECT message_id, seq, sender_id, body FROM messages
+                SELECT message_id, seq, sender_id, body, rev, is_deleted FROM messages
                 WHERE conversation_id = c.id AND type IS NULL ORDER BY message_id DESC LIMIT 1
             ) m
             """
         )
-        for (id, mid, seq, sender, body) in try rows.decode((String, Int64, Int64, String, String).self) {
+        for (id, mid, seq, sender, body, rev, isDeleted) in try rows.decode(
+            (String, Int64, Int64, String, String, Int64?, Bool).self
+        ) {
             guard let conversation = ConversationID(id), let mid = MessageID(rawValue: UInt64(mid)),
                 let sender = UserID(sender)
             else { continue }
@@ -118,10 +162,23 @@ struct History: Sendable {
                 seq: seq,
                 sender: sender,
                 cid: nil,
-                content: MessageContent(body: body)
+                content: MessageContent(body: body),
+                rev: rev,
+                isDeleted: isDeleted
             )
         }
-        return last
+        return Self.apply(changes, to: last)
+    }
+
+    private static func apply(
+        _ changes: [MessageID: [StoredMessage]],
+        to last: [ConversationID: StoredMessage]
+    ) -> [ConversationID: StoredMessage] {
+        last.mapValues { message in
+            var message = message
+            for change in changes[message.mid] ?? [] { message.apply(change) }
+            return message
+        }
     }
 
     private func rows(
@@ -137,7 +194,7 @@ struct History: Sendable {
             case .before(let mid):
                 try await postgres.query(
                     """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
                     WHERE conversation_id = \(id) AND message_id < \(mid.map { Int64($0.rawValue) } ?? Int64.max)
                         AND message_id >= \(floor)
                     ORDER BY message_id DESC LIMIT \(limit)
@@ -146,7 +203,7 @@ struct History: Sendable {
             case .after(let mid):
                 try await postgres.query(
                     """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
                     WHERE conversation_id = \(id) AND message_id > \(Int64(mid.rawValue)) AND message_id >= \(floor)
                     ORDER BY message_id LIMIT \(limit)
                     """
@@ -154,11 +211,11 @@ struct History: Sendable {
             case .afterSequence(let seq):
                 try await postgres.query(
                     """
-                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
                     WHERE conversation_id = \(id) AND seq > \(seq) AND message_id >= \(floor)
                     ORDER BY seq, message_id LIMIT \(limit))
                     UNION ALL
-                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type FROM messages
+                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
                     WHERE conversation_id = \(id) AND seq = \(seq) AND type IS NOT NULL AND message_id >= \(floor)
                     ORDER BY message_id DESC LIMIT \(limit))
                     """
@@ -168,8 +225,9 @@ struct History: Sendable {
     }
 
     private func decode(_ rows: PostgresRows, _ conversation: ConversationID) throws -> [StoredMessage] {
-        try rows.decode((Int64, Int64, String, String?, String, String?, Int64?, String?).self).compactMap {
-            (mid, seq, sender, cid, body, data, replyTo, type) in
+        try rows.decode(
+            (Int64, Int64, String, String?, String, String?, Int64?, String?, Int64?, Bool).self
+        ).compactMap { (mid, seq, sender, cid, body, data, replyTo, type, rev, isDeleted) in
             guard let mid = MessageID(rawValue: UInt64(mid)), let sender = UserID(sender) else { return nil }
             return StoredMessage(
                 conversation: conversation,
@@ -182,7 +240,9 @@ struct History: Sendable {
                     data: data,
                     replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
                 ),
-                type: type.map { EventType(rawValue: $0) ?? .unknown } ?? .message
+                type: type.map { EventType(rawValue: $0) ?? .unknown } ?? .message,
+                rev: rev,
+                isDeleted: isDeleted
             )
         }
     }

@@ -10,7 +10,7 @@ struct SendRequest: Sendable {
     let sender: UserID
     let cid: ClientMessageID
     /// `"type":…,"conv":…,"from":…,"body":…`: the event's members that are known before the commit.
-    let members: ByteBuffer
+    private(set) var members: ByteBuffer
     let contentHash: String
     /// The membership that the recipients were taken from; the commit refuses another.
     var membershipVersion: Int64 = 1
@@ -20,8 +20,16 @@ struct SendRequest: Sendable {
     var lookedUpAt: Int64?
     /// How often Redis wanted something first.
     var bounces = 0
+    /// The message that this replies to, or changes.
+    let named: MessageID?
+    /// nil for a message.
+    let change: MessageChange?
+    /// What Redis is told of the message that is named; see `send`.
+    private(set) var namedState = ""
 
     enum Need: Sendable, Hashable {
+        /// The message that is named looked up; of a change, after this one at the latest.
+        case named(since: String)
         /// The conversation made known in this epoch, or the sender shown to be in it.
         case conversation
         /// A look-up of the cid in history; asked for at this time of Redis's clock.
@@ -34,12 +42,57 @@ struct SendRequest: Sendable {
         self.sender = sender
         self.cid = cid
         contentHash = content.hash
+        named = content.replyTo
+        change = nil
+        namedState = named == nil ? "" : "named"
         var members = ByteBufferAllocator().buffer(capacity: 160 + content.body.utf8.count)
         members.writeJSONField("type", "message")
         members.writeJSONField("conv", conversation)
         members.writeJSONField("from", sender)
         content.writeFields(into: &members)
         self.members = members
+    }
+
+    /// - Parameter mid: the message to change.
+    init(
+        conversation: ConversationID,
+        sender: UserID,
+        cid: ClientMessageID,
+        _ change: MessageChange,
+        of mid: MessageID
+    ) {
+        self.conversation = conversation
+        lane = Lane(of: conversation)
+        self.sender = sender
+        self.cid = cid
+        contentHash = change.contentHash(of: mid)
+        named = mid
+        self.change = change
+        namedState = "named"
+        var members = ByteBufferAllocator().buffer(capacity: 160 + (change.body?.utf8.count ?? 0))
+        members.writeJSONField("type", change.type.rawValue)
+        members.writeJSONField("conv", conversation)
+        members.writeJSONField("from", sender)
+        if let body = change.body { members.writeJSONField("body", body) }
+        self.members = members
+    }
+
+    /// The message that is named was looked up and may be.
+    mutating func settle(named message: StoredMessage, since: String) {
+        guard change != nil else {
+            namedState = ""
+            return
+        }
+        // A second look-up finds the same ones.
+        if namedState == "named" {
+            var begin = ByteBufferAllocator().buffer(capacity: 64 + members.readableBytes)
+            begin.writeJSONField("mid", message.mid)
+            begin.writeJSONField("seq", message.seq)
+            begin.writeString(",")
+            begin.writeImmutableBuffer(members)
+            members = begin
+        }
+        namedState = "\(message.seq) \(since)"
     }
 }
 
@@ -60,6 +113,8 @@ enum SendAnswer: Sendable, Hashable {
     case future
     /// The cid is older than memory; look for it in history and call again with this time.
     case lookup(now: Int64)
+    /// Look up the message that is named and call again; the last change in the conversation was this.
+    case named(since: String)
     /// The conversation is not known in this epoch.
     case seed
     /// Another membership is in force; of a group, these members.
@@ -83,6 +138,7 @@ enum SendAnswer: Sendable, Hashable {
         case ("lookup", 2):
             guard let now = Int64(words[1]) else { return nil }
             self = .lookup(now: now)
+        case ("named", 2): self = .named(since: String(words[1]))
         case ("seed", _): self = .seed
         case ("stale", 2...3):
             guard let version = Int64(words[1]) else { return nil }
@@ -137,7 +193,7 @@ struct CommitConfiguration: Sendable {
         let lane = request.lane
         let keyCount = 6 + keys
         var command = RedisCommand.Builder(
-            argumentCount: 3 + keyCount + 13 + recipients,
+            argumentCount: 3 + keyCount + 14 + recipients,
             reservingCapacity: capacity + request.members.readableBytes
         )
         command.append("FCALL")
@@ -165,6 +221,7 @@ struct CommitConfiguration: Sendable {
         command.append(dedupWindow)
         command.append(queueCap)
         command.append(request.members)
+        command.append(request.namedState)
     }
 
     private static let function = RedisFunctions.library.function("send")

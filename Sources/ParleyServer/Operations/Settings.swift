@@ -108,6 +108,7 @@ public struct Settings: Sendable {
         gateway.heartbeat = .milliseconds(Int64(try integer("PARLEY_HEARTBEAT_MS", default: 25_000, in: 500...600_000)))
         gateway.drainWindow = .milliseconds(Int64(try integer("PARLEY_DRAIN_MS", default: 5000, in: 0...600_000)))
         gateway.backlogLimit = try integer("PARLEY_BACKLOG", default: gateway.backlogLimit, in: 1...Int.max)
+        gateway.changeWindow = 1000 * Int64(try integer("PARLEY_CHANGE_WINDOW_S", default: 86_400, in: 0...1 << 40))
         gateway.acknowledgement = try choice("PARLEY_ACK", default: .committed)
         return gateway
     }

@@ -70,6 +70,8 @@ parley.on("event", (event) => {
         if (news) chat.arrived(conversation, event);
         if (!known && !event.conv.startsWith("d:")) refetch(conversation);
         learnNames();
+    } else if (event.type === "edited" || event.type === "deleted") {
+        conversation.change(event);
     } else if (event.type === "receipt") {
         receipt(event);
     } else if (["conversation", "member_added", "member_removed"].includes(event.type)) {

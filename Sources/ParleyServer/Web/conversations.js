@@ -73,6 +73,17 @@ export class Conversation {
         return true;
     }
 
+    /** An edit or a deletion. A message that is not here comes with its history as it is then. */
+    change({ type, mid, rev, body }) {
+        const index = this.messages.findIndex((known) => known.mid === mid);
+        if (index >= 0 && !(this.messages[index].rev >= rev)) {
+            if (type === "deleted") this.messages.splice(index, 1);
+            else this.messages[index] = { ...this.messages[index], rev, body };
+        }
+        if (this.last?.mid !== mid || this.last.rev >= rev) return;
+        this.last = { ...this.last, rev, body: type === "deleted" ? undefined : body };
+    }
+
     addHistory(messages, more) {
         for (const message of messages) if (typeof message.body === "string") this.add(message);
         this.loaded = true;

@@ -108,6 +108,7 @@ extension ServerFields {
             mid: try named(.mid),
             seq: try number(.seq),
             ts: try number(.ts),
+            rev: try integer(.rev),
             dup: try flag(.dup)
         )
     }

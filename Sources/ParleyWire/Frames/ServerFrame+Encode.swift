@@ -138,6 +138,7 @@ extension ServerFrame.Sent {
         buffer.writeJSONField("mid", mid)
         buffer.writeJSONField("seq", seq)
         buffer.writeJSONField("ts", ts)
+        if let rev { buffer.writeJSONField("rev", rev) }
         if dup { buffer.writeJSONField("dup", true) }
     }
 }

@@ -80,6 +80,8 @@ public struct ServerFrame: Hashable, Sendable {
         public var seq: Int64
         /// Milliseconds since 1970.
         public var ts: Int64
+        /// The revision that an edit or deletion made.
+        public var rev: Int64?
         /// A repeat of a cid, with the first one's answer.
         public var dup: Bool
 
@@ -89,6 +91,7 @@ public struct ServerFrame: Hashable, Sendable {
             mid: MessageID,
             seq: Int64,
             ts: Int64,
+            rev: Int64? = nil,
             dup: Bool = false
         ) {
             self.cid = cid
@@ -96,6 +99,7 @@ public struct ServerFrame: Hashable, Sendable {
             self.mid = mid
             self.seq = seq
             self.ts = ts
+            self.rev = rev
             self.dup = dup
         }
     }

@@ -66,7 +66,7 @@ redis.register_function('change_@VERSION@', function(KEYS, ARGV)
   end
 
   local blocked, pending = tonumber(c[4] or 0) > 0, nil
-  local event = with_id('{' .. members .. '}', mid, ms)
+  local event = with_id('{' .. members .. '}', mid, ms, sequence)
   for n = 1, #ARGV - 10 do
     if blocked or n > tonumber(ARGV[10]) or enqueue(KEYS[4 + n], ARGV[10 + n], epoch, event, ARGV[9]) then
       pending = pending or {}
