@@ -9,7 +9,7 @@ import Testing
 @testable import ParleyServer
 
 /// What goes on at once, and what is left undone: the interleavings that would break a group.
-@Suite struct GroupsRaceTests {
+@Suite(.serialized) struct GroupsRaceTests {
     /// What a gateway does that is killed between PostgreSQL's commit and Redis.
     private func performAndDie(_ action: Group.Action, _ actor: Person, _ group: ConversationID, _ stack: GroupsStack)
         async throws
