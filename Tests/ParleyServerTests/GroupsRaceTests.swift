@@ -9,7 +9,7 @@ import Testing
 @testable import ParleyServer
 
 /// What goes on at once, and what is left undone: the interleavings that would break a group.
-@Suite struct GroupsRaceTests {
+@Suite(.serialized) struct GroupsRaceTests {
     /// What a gateway does that is killed between PostgreSQL's commit and Redis.
     private func performAndDie(_ action: Group.Action, _ actor: Person, _ group: ConversationID, _ stack: GroupsStack)
         async throws
@@ -40,8 +40,8 @@ import Testing
             #expect(try await two.send("late", from: people[0].id, to: group, now).result?.seq == 2)
             #expect(try await one.told(people[2].id, group) == ["= Team", "m last", "- \(people[2].id)"])
             #expect(try await one.told(people[1].id, group) == ["= Team", "m last", "- \(people[2].id)", "m late"])
-            // The removed one's own sends name what was in force, or nothing.
-            for roster in [before, nil] {
+            // The removed one's own sends, whatever they name: what was in force, what is, or nothing.
+            for roster in [before, now, nil] {
                 guard case .stale = try await two.send("mine", from: people[2].id, to: group, roster) else {
                     Issue.record("a former member sends")
                     return

@@ -10,7 +10,7 @@ import Testing
 @testable import ParleyServer
 
 /// Groups over HTTP: what they answer, and what everybody is told.
-@Suite struct GroupsRouteTests {
+@Suite(.serialized) struct GroupsRouteTests {
     @Test func `a group is created once under its key`() async throws {
         try await GroupsStack.with { stack in
             let (one, two) = (stack.gateways[0], stack.gateways[1])

@@ -12,7 +12,8 @@ import Testing
 
 @testable import ParleyServer
 
-/// Two gateways' worth of groups on a Redis and a database of one test's own, called without sockets.
+/// Two gateways' worth of groups on a Redis and a database of one test's own, called without sockets. Suites that use it
+/// are serialized: each test keeps two cores busy.
 final class GroupsStack: Sendable {
     let redis: PrivateRedis
     let pool: PostgresPool

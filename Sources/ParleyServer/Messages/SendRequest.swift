@@ -172,8 +172,10 @@ struct CommitConfiguration: Sendable {
         return command.command
     }
 
-    /// - Parameter roster: nil asks for the members in force: nothing is committed.
+    /// - Parameter roster: without one, or with one that lacks the sender, this asks for the members in force: nothing is
+    ///   committed. Redis compares versions only, so this is where a sender must be a member.
     func command(for request: SendRequest, roster: Roster?, epoch: String) -> RedisCommand {
+        let roster = roster.flatMap { $0.contains(request.sender) ? $0 : nil }
         let addressees = roster?.addressees ?? Roster.Addressees([], of: request.conversation, placement)
         var request = request
         request.membershipVersion = roster?.version ?? -1
