@@ -73,7 +73,8 @@ let package = Package(
             resources: [
                 .embedInCode("Operations/Migrations"),
                 .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
-                .embedInCode("Messages/Sync.lua"), .embedInCode("Messages/Epoch.lua"),
+                .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
+                .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"),
                 .embedInCode("Web"),
             ],

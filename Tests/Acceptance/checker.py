@@ -162,9 +162,9 @@ class Device:
 
 
 class Run:
-    """Pairs of users with two devices each; the first device of each writes to the other user."""
+    """Pairs of users with some devices each; the first device of each writes to the other user."""
 
-    def __init__(self, urls, pairs=4):
+    def __init__(self, urls, pairs=4, devices=2):
         self.urls = urls
         self.violations = []
         self.refusals = collections.Counter()
@@ -175,7 +175,7 @@ class Run:
         for index in range(pairs):
             self.pairs.append((Account(urls[0], f"l{index}"), Account(urls[-1], f"r{index}")))
         self.devices = {
-            account.id: [Device(self, account, "d1"), Device(self, account, "d2")]
+            account.id: [Device(self, account, f"d{number + 1}") for number in range(devices)]
             for pair in self.pairs for account in pair
         }
 

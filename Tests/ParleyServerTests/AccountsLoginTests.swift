@@ -144,39 +144,4 @@ import Testing
             #expect(!again)
         }
     }
-
-    private struct Devices: Decodable {
-        struct Entry: Decodable {
-            let id: String
-            let device: String?
-            let current: Bool
-            let created_at: Int64
-            let last_used_at: Int64
-        }
-        let devices: [Entry]
-    }
-
-    @Test func signInsAreListedAndEnded() async throws {
-        try await AccountsStack.with { stack in
-            let ada = try await stack.signUp("ada")
-            let eve = try await stack.signUp("eve")
-            let body = #"{"username":"ada","password":"password-of-ada","device":"phone.1"}"#
-            let phone: SessionAnswer = try await stack.call(.post, "/v1/login", body).decode()
-            let bad = #"{"username":"ada","password":"password-of-ada","device":"a b"}"#
-            #expect(try await stack.call(.post, "/v1/login", bad).problem == .invalid)
-
-            let listed: Devices = try await stack.call(.get, "/v1/devices", token: ada.access_token).decode()
-            #expect(listed.devices.map(\.device) == ["phone.1", nil])
-            #expect(listed.devices.map(\.current) == [false, true])
-            #expect(listed.devices.allSatisfy { $0.last_used_at >= $0.created_at && $0.created_at > 1_600_000_000_000 })
-            let id = try #require(listed.devices.first?.id)
-
-            #expect(try await stack.call(.delete, "/v1/devices/\(id)", token: eve.access_token).problem == .notFound)
-            #expect(try await stack.call(.delete, "/v1/devices/UP", token: ada.access_token).problem == .notFound)
-            #expect(try await stack.call(.delete, "/v1/devices/\(id)", token: ada.access_token).status == 204)
-            #expect(try await stack.call(.get, "/v1/me", token: phone.access_token).problem == .unauthorized)
-            #expect(try await stack.refresh(phone.refresh_token).problem == .unauthorized)
-            #expect(try await stack.call(.delete, "/v1/devices/\(id)", token: ada.access_token).problem == .notFound)
-        }
-    }
 }

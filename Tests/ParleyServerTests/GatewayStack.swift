@@ -113,6 +113,7 @@ struct GatewayStack: Sendable {
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
+        DeviceRoutes(accounts: accounts, redis: client).add(to: router)
         MessageRoutes(services: services, authenticator: accounts.authenticator).add(to: router)
         api = TestAPI(router: router)
     }
@@ -132,6 +133,13 @@ struct GatewayStack: Sendable {
             preconditionFailure("no such person: \(answer.text)")
         }
         return Person(id: id, token: session.access_token, identity: identity)
+    }
+
+    func call(_ method: HTTPRequest.Method, _ path: String, token: String? = nil, _ body: String = "") async throws
+        -> TestAPI.Answer
+    {
+        let headers: HTTPFields = token.map { [.authorization: "Bearer \($0)"] } ?? [:]
+        return try await api.call(method, path, headers: headers, bytes: Array(body.utf8))
     }
 
     func post(_ path: String, by person: Person, key: String? = nil, _ body: String) async throws -> TestAPI.Answer {

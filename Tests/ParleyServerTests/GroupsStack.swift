@@ -79,6 +79,8 @@ final class GroupsStack: Sendable {
                 fanOut: fanOut,
                 worker: "test",
                 interval: .milliseconds(10),
+                // What is pending is the tests' own.
+                patience: 3_600_000,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             ).run()
         }

@@ -23,7 +23,8 @@ import Testing
                 user: user,
                 device: device.flatMap { DeviceID($0) },
                 login: "login",
-                cursor: q.map { ClientFrame.Cursor(epoch: epoch, q: $0) }
+                cursor: q.map { ClientFrame.Cursor(epoch: epoch, q: $0) },
+                deviceLimit: 10
             )
         )
         return try #require(PollReply(reply), "\(reply)")
@@ -88,10 +89,12 @@ import Testing
             _ = try await poll(stack, talk.bob, q: 5)
             #expect(try await stack.digest == digest)
             let then = try await stack.now - 61_000
-            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:script", "e1 5 \(then)")
+            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:script", "e1 5 \(then) login -")
             _ = try await poll(stack, talk.bob, q: 5)
-            let seen = try await stack.run("HGET", Keys.user(talk.bob), "device:script").string?.split(separator: " ")
-            #expect(try #require(seen?.last.flatMap { Int64($0) }) > then + 30_000, "heard of")
+            let seen = try await stack.run("HGET", Keys.user(talk.bob), "device:script").string?.split(separator: " ")[
+                2
+            ]
+            #expect(try #require(seen.flatMap { Int64($0) }) > then + 30_000, "heard of")
         }
     }
 
@@ -137,19 +140,21 @@ import Testing
         try await MessagesStack.with { stack in
             let talk = try await talk(stack)
             let now = try await stack.now
-            for number in 0..<40 {
+            for number in 0..<10 {
                 _ = try await poll(stack, talk.bob, device: "d\(number)", q: 0)
-                let place = "e1 0 \(now - 100 + Int64(number))"
+                let place = "e1 0 \(now - 100 + Int64(number)) login -"
                 _ = try await stack.run("HSET", Keys.user(talk.bob), "device:d\(number)", place)
             }
-            #expect(try await stack.run("HLEN", Keys.user(talk.bob)) == .integer(32))
-            #expect(try await place(stack, talk.bob, "d7") == nil)
-            for number in 8..<39 {
-                let seen = now - 31 * day
-                _ = try await stack.run("HSET", Keys.user(talk.bob), "device:d\(number)", "e1 0 \(seen)")
+            #expect(try await poll(stack, talk.bob, device: "d10", q: 0).standing.isOneTooMany)
+            #expect(try await poll(stack, talk.bob, device: nil, q: 0).standing.isOneTooMany == false)
+            for number in 0..<9 {
+                let seen = now - 31 * day - Int64(number)
+                _ = try await stack.run("HSET", Keys.user(talk.bob), "device:d\(number)", "e1 0 \(seen) login -")
             }
-            _ = try await poll(stack, talk.bob, device: "d39", q: 10)
-            #expect(try await stack.run("HKEYS", Keys.user(talk.bob)).array?.map(\.string) == ["device:d39"])
+            #expect(try await !poll(stack, talk.bob, device: "d10", q: 10).standing.isOneTooMany)
+            _ = try await poll(stack, talk.bob, device: "d9", q: 10)
+            let left = try await stack.run("HKEYS", Keys.user(talk.bob)).array?.compactMap(\.string).sorted()
+            #expect(left == ["device:d10", "device:d9"])
             #expect(try await stack.queue(talk.bob).isEmpty)
         }
     }

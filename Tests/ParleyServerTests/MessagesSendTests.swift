@@ -279,6 +279,7 @@ import Testing
             try await stack.seed(talk.conversation)
             for _ in 0..<5 { try await stack.commit(talk) }
             let last = try #require(try await stack.log(talk.lane).last)
+            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:phone", "e1 0 \(try await stack.now) login s1")
             _ = try await stack.run("SET", "filler", String(repeating: "x", count: 8 << 20))
             _ = try await stack.run("CONFIG", "SET", "maxmemory", "4mb")
             let digest = try await stack.digest
@@ -293,7 +294,7 @@ import Testing
             let acked = try await stack.call(
                 "ack",
                 [Keys.epoch, Keys.queue(talk.bob), Keys.user(talk.bob)],
-                ["e1", "phone", "5"]
+                ["e1", "phone", "5", "s1", "0"]
             )
             #expect(acked == .integer(5))
             #expect(

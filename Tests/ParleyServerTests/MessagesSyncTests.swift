@@ -27,7 +27,8 @@ import Testing
                 session: session,
                 login: "login",
                 keepsPlace: keepsPlace,
-                resume: resume.map { ClientFrame.Cursor(epoch: $0.epoch, q: $0.q) }
+                resume: resume.map { ClientFrame.Cursor(epoch: $0.epoch, q: $0.q) },
+                deviceLimit: 10
             )
         )
         let attachment = ParleyServer.Attachment(reply)
@@ -40,7 +41,7 @@ import Testing
         try await stack.call(
             "ack",
             [Keys.epoch, Keys.queue(user), Keys.user(user)],
-            [epoch ?? stack.epoch, device, "\(q)"]
+            [epoch ?? stack.epoch, device, "\(q)", "s1", "0"]
         ).integer
     }
 
@@ -124,18 +125,97 @@ import Testing
         }
     }
 
-    @Test func `the device not heard of for longest makes room`() async throws {
+    @Test func `one device too many is refused, unless another has been away for a day`() async throws {
         try await MessagesStack.with { stack in
             let user = Talk().bob
-            for number in 0..<40 {
-                _ = try await attach(stack, user, device: "d\(number)")
-                _ = try await stack.run("HSET", Keys.user(user), "device:d\(number)", "e1 0 \(1000 + number)")
+            for number in 0..<10 { #expect(try await !attach(stack, user, device: "d\(number)").isOneTooMany) }
+            #expect(try await attach(stack, user, device: "one-more").isOneTooMany)
+            #expect(try await place(stack, user, "one-more") == nil)
+            #expect(try await !attach(stack, user, device: "d3").isOneTooMany, "a known device has its place")
+            #expect(try await !attach(stack, user, device: "tab", keepsPlace: false).isOneTooMany)
+
+            let now = try await stack.now
+            for (device, hours) in [("d4", 25), ("d5", 26), ("d6", 23)] {
+                let seen = now - Int64(hours) * 3_600_000
+                _ = try await stack.run("HSET", Keys.user(user), "device:\(device)", "e1 0 \(seen) login -")
             }
-            #expect(try await stack.run("HLEN", Keys.user(user)) == .integer(32))
-            #expect(try await place(stack, user, "d7") == nil)
-            #expect(try await place(stack, user, "d8") == "e1 0")
-            _ = try await attach(stack, user, device: "d8")
-            #expect(try await place(stack, user, "d9") == "e1 0", "a known device takes nobody's place")
+            #expect(try await !attach(stack, user, device: "one-more").isOneTooMany)
+            #expect(try await place(stack, user, "d5") == nil, "the one away for longest gave way")
+            #expect(try await place(stack, user, "d4") == "e1 0")
+            #expect(try await stack.run("HLEN", Keys.user(user)) == .integer(10))
+        }
+    }
+
+    @Test func `a socket that is there keeps its device from being forgotten`() async throws {
+        try await MessagesStack.with { stack in
+            let talk = try await talk(stack)
+            _ = try await attach(stack, talk.bob, resume: ("e1", 3))
+            func device() async throws -> KnownDevice? {
+                try await KnownDevice.all(of: talk.bob, in: stack.client).first
+            }
+            let then = try await stack.now - 16 * 60_000
+            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:phone", "e1 3 \(then) login s1")
+            #expect(try await device()?.isConnected == false, "its gateway is gone")
+            _ = try await ack(stack, talk.bob, q: 0)
+            #expect(try await device()?.isConnected == true)
+            #expect(try #require(try await device()).lastSeen > then)
+            #expect(try await place(stack, talk.bob, "phone") == "e1 3")
+        }
+    }
+
+    @Test func `an end of a replaced session leaves the newer one connected`() async throws {
+        try await MessagesStack.with { stack in
+            let user = UserID.random()
+            func end(_ session: String) async throws -> Bool? {
+                let keys = [Keys.epoch, Keys.queue(user), Keys.user(user)]
+                _ = try await stack.call("ack", keys, ["e1", "phone", "0", session, "1"])
+                return try await KnownDevice.all(of: user, in: stack.client).first?.isConnected
+            }
+            _ = try await attach(stack, user, session: "s1")
+            _ = try await attach(stack, user, session: "s2")
+            #expect(try await end("s1") == true)
+            #expect(try await end("s2") == false)
+        }
+    }
+
+    @Test func `a login that ends takes its devices from the queue, and late acks do not bring them back`() async throws
+    {
+        try await MessagesStack.with { stack in
+            let talk = try await talk(stack)
+            _ = try await attach(stack, talk.bob, resume: ("e1", 0))
+            _ = try await stack.run(
+                "HSET",
+                Keys.user(talk.bob),
+                "device:tablet",
+                "e1 6 \(try await stack.now) other s2"
+            )
+            #expect(try await stack.queue(talk.bob).count == 10)
+            let revocations = RedisLoginRevocations(redis: stack.client)
+            for _ in 0..<2 { try await revocations.revoke(user: talk.bob, login: try #require(LoginID("login"))) }
+            #expect(try await stack.queue(talk.bob).map(\.q) == [7, 8, 9, 10], "the other device holds it alone")
+            #expect(try await ack(stack, talk.bob, q: 9) == 0)
+            #expect(try await KnownDevice.all(of: talk.bob, in: stack.client).map(\.name) == ["tablet"])
+            #expect(try await attach(stack, talk.bob).isRevoked)
+        }
+    }
+
+    @Test func `beyond the cap a device away resyncs, whoever else is there`() async throws {
+        try await MessagesStack.with { stack in
+            let talk = Talk()
+            try await stack.seed(talk.conversation)
+            _ = try await attach(stack, talk.bob, resume: ("e1", 0))
+            var narrow = CommitConfiguration()
+            narrow.queueCap = 100
+            for _ in 0..<300 { _ = try await stack.send(talk, configuration: narrow) }
+            let back = try await attach(stack, talk.bob, resume: ("e1", 0))
+            #expect(back.head == 300 && back.firstAvailable > 1)
+            let mode = ResumeDecision.mode(
+                resume: ("e1", 0),
+                epoch: back.epoch,
+                head: back.head,
+                firstAvailable: back.firstAvailable
+            )
+            #expect(mode == .resync)
         }
     }
 
@@ -171,7 +251,8 @@ import Testing
     @Test func `a device of another epoch holds the queue until it comes back`() async throws {
         try await MessagesStack.with { stack in
             let talk = try await talk(stack)
-            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:old", "e0 5 \(try await stack.now)")
+            _ = try await attach(stack, talk.bob)
+            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:old", "e0 5 \(try await stack.now) login -")
             #expect(try await ack(stack, talk.bob, q: 10) == 0)
         }
     }
@@ -179,9 +260,10 @@ import Testing
     @Test func `a device that was not seen for 30 days is forgotten`() async throws {
         try await MessagesStack.with { stack in
             let talk = try await talk(stack)
+            _ = try await attach(stack, talk.bob)
             let now = try await stack.now
-            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:lost", "e1 0 \(now - 31 * day)")
-            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:away", "e1 2 \(now - 29 * day)")
+            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:lost", "e1 0 \(now - 31 * day) login -")
+            _ = try await stack.run("HSET", Keys.user(talk.bob), "device:away", "e1 2 \(now - 29 * day) login -")
             #expect(try await ack(stack, talk.bob, q: 10) == 2)
             #expect(try await place(stack, talk.bob, "lost") == nil)
             #expect(try await place(stack, talk.bob, "away") == "e1 2")

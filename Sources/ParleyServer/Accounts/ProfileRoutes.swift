@@ -1,7 +1,7 @@
 public import Hummingbird
 import ParleyWire
 
-/// One's own profile, settings, password and sign-ins. All need a sign-in.
+/// One's own profile, settings and password. All need a sign-in.
 public struct ProfileRoutes: Sendable {
     private let accounts: Accounts
 
@@ -20,18 +20,6 @@ public struct ProfileRoutes: Sendable {
         }
         signedIn.put("/v1/me/password") { request, context in
             try await changePassword(request.decodeJSON(), identity: context.requireIdentity())
-            return Response(status: .noContent)
-        }
-        signedIn.get("/v1/devices") { _, context in
-            let identity = try context.requireIdentity()
-            let logins = try await accounts.store.logins(of: identity.user)
-            return Devices(devices: logins.map { Devices.Entry($0, isCurrent: $0.id == identity.login) })
-        }
-        signedIn.delete("/v1/devices/:id") { _, context in
-            let user = try context.requireIdentity().user
-            guard let login = LoginID(try context.parameters.require("id")),
-                try await accounts.store.end(login, of: user, revoking: accounts.revocations)
-            else { throw HTTPProblem(.notFound, "There is no such sign-in.") }
             return Response(status: .noContent)
         }
     }
@@ -61,26 +49,6 @@ public struct ProfileRoutes: Sendable {
             revoking: accounts.revocations
         )
         guard changed else { throw HTTPProblem(.conflict, "The password was just changed elsewhere.") }
-    }
-
-    private struct Devices: ResponseEncodable {
-        struct Entry: Encodable {
-            let id: String
-            let device: String?
-            let created_at: Int64
-            let last_used_at: Int64
-            let current: Bool
-
-            init(_ login: Login, isCurrent: Bool) {
-                id = login.id.description
-                device = login.device
-                created_at = login.createdAt
-                last_used_at = login.lastUsedAt
-                current = isCurrent
-            }
-        }
-
-        let devices: [Entry]
     }
 }
 

@@ -1,7 +1,8 @@
 import ParleyWire
 import RedisClient
 
-/// Revoked logins in Redis: a key that outlives every access token of the login, and a notice to its sockets.
+/// Revoked logins in Redis: a key that outlives every access token of the login, a notice to its sockets, and the end
+/// of its devices' places in the sync queue.
 struct RedisLoginRevocations: LoginRevocations {
     let redis: RedisClient
 
@@ -10,10 +11,12 @@ struct RedisLoginRevocations: LoginRevocations {
     private static let memory = 86_400
 
     func revoke(user: UserID, login: LoginID) async throws {
-        let key = Keys.revoked(user, login.description)
-        _ = try await redis.send("SET", key, "1", "EX", "\(Self.memory)", repeatable: true)
-        let notice = UserNotice.revoked(login: login.description)
-        _ = try await redis.send("PUBLISH", Keys.channel(user), notice.payload, repeatable: true)
+        let command = RedisFunctions.call(
+            "revoke",
+            keys: [Keys.epoch, Keys.queue(user), Keys.user(user), Keys.revoked(user, login.description)],
+            [user.description, login.description, "\(Self.memory)"]
+        )
+        _ = try await redis.send(command, repeatable: true)
     }
 
     func isRevoked(user: UserID, login: LoginID) async throws -> Bool {

@@ -17,6 +17,8 @@ struct Archiver: Service {
     let worker: String
     /// Pause after a round that found little.
     var interval = Duration.milliseconds(100)
+    /// Fan-outs that stayed pending for so many milliseconds are finished here.
+    var patience: Int64 = 3_000
     let logger: Logger
 
     /// Entries of a lane that a round takes at most, and lanes of one read: 100 MB of the largest messages.
@@ -138,7 +140,7 @@ struct Archiver: Service {
 
     private func sweep(_ lanes: some Collection<Lane>) async throws {
         for lane in lanes {
-            _ = try await fanOut.sweep(lane, olderThan: 3000, now: WallClock.milliseconds())
+            _ = try await fanOut.sweep(lane, olderThan: patience, now: WallClock.milliseconds())
         }
     }
 }

@@ -116,7 +116,8 @@ final class Poll: QueueReader, @unchecked Sendable {
             user: identity.user,
             device: question.device,
             login: identity.login.description,
-            cursor: question.cursor
+            cursor: question.cursor,
+            deviceLimit: services.commit.deviceLimit
         )
         var reply: PollReply?
         connection.send(command, repeatable: true) { result in
@@ -138,6 +139,9 @@ final class Poll: QueueReader, @unchecked Sendable {
             return finish(.failure(HTTPProblem(.unavailable, "The sync queue cannot be reached.")))
         }
         guard !reply.standing.isRevoked else { return revoked() }
+        guard !reply.standing.isOneTooMany else {
+            return finish(.failure(HTTPProblem(.forbidden, Attachment.oneTooMany)))
+        }
         if reply.standing.epoch != services.epochs.epoch { services.learnEpoch() }
         for (conversation, seq) in reply.delivered {
             let receipt = Receipt(

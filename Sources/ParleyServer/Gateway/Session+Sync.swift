@@ -35,7 +35,8 @@ extension Session {
                 session: name,
                 login: identity.login.description,
                 keepsPlace: !auth.ephemeral,
-                resume: auth.resume
+                resume: auth.resume,
+                deviceLimit: services.commit.deviceLimit
             )
             hub.connection(of: self).send(command, repeatable: true) { result in
                 limit.cancel()
@@ -45,11 +46,18 @@ extension Session {
     }
 
     private func attached(_ result: Result<RESPValue, RedisError>, resume: ClientFrame.Cursor?) {
-        guard stage == .attaching, let identity else { return }
+        guard stage == .attaching, let identity else {
+            if case .success(let reply) = result { epoch = Attachment(reply)?.epoch ?? "" }
+            return tellPlace(0, ended: true)
+        }
         guard case .success(let reply) = result, let attachment = Attachment(reply), !attachment.epoch.isEmpty else {
             return turnAway()
         }
         guard !attachment.isRevoked else { return close(.unauthorized, "this sign-in was ended") }
+        guard !attachment.isOneTooMany else {
+            write(ServerFrame(FrameError(.forbidden, Attachment.oneTooMany)))
+            return close(.tooManyDevices)
+        }
         guard attachment.epoch == services.epochs.epoch else {
             // Redis is ahead of this process: learn its epoch before serving anyone.
             services.learnEpoch()
@@ -233,17 +241,26 @@ extension Session {
 
     /// Passes on what was acknowledged since the last time: the device's place, and delivered receipts.
     func passOnAcks() {
-        guard let user = identity?.user, let device, let taken = acks.take() else { return }
-        let connection = hub.connection(of: self)
-        if !isEphemeral {
-            let command = RedisFunctions.call(
-                "ack",
-                keys: [Keys.epoch, Keys.queue(user), Keys.user(user)],
-                [epoch, device.description, String(taken.q)]
-            )
-            connection.send(command, repeatable: true) { _ in }
-        }
+        guard let taken = acks.take() else { return }
+        tellPlace(taken.q)
         for (conversation, seq) in taken.delivered { sendReceipt(conversation, .delivered, seq) }
+    }
+
+    /// A device that is here is not forgotten, however long nothing comes for it.
+    func renewPlace() {
+        if stage == .attached, lastPlace + Self.placePause <= .now() { tellPlace(0) }
+    }
+
+    /// - Parameter q: what the device has handled; its place never goes back.
+    func tellPlace(_ q: Int64, ended: Bool = false) {
+        guard !epoch.isEmpty, !isEphemeral, let user = identity?.user, let device else { return }
+        lastPlace = .now()
+        let command = RedisFunctions.call(
+            "ack",
+            keys: [Keys.epoch, Keys.queue(user), Keys.user(user)],
+            [epoch, device.description, String(q), name, ended ? "1" : "0"]
+        )
+        hub.connection(of: self).send(command, repeatable: true) { _ in }
     }
 
     func read(_ conversation: ConversationID, _ seq: Int64, id: FrameID?) {

@@ -54,6 +54,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private var badFrames = 0
     private var isFlushPending = false
     private var lastTyping: NIODeadline = .distantPast
+    var lastPlace: NIODeadline = .now()
+
+    /// A third of the time for which Redis takes a silent socket to be there.
+    static let placePause = TimeAmount.minutes(5)
 
     private static let badFrameLimit = 10
     private static let closePatience = TimeAmount.seconds(2)
@@ -90,6 +94,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private func ended() {
         guard context != nil else { return }
         passOnAcks()
+        tellPlace(0, ended: true)
         context = nil
         stage = .closing
         deadline?.cancel()
@@ -247,6 +252,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func heartbeat() {
         guard stage == .attaching || stage == .attached else { return }
         checkProgress()
+        renewPlace()
         switch life.turn() {
         case .ping: write(Self.ping)
         case .close: close(.heartbeatLost)

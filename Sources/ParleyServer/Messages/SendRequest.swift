@@ -156,6 +156,8 @@ struct CommitConfiguration: Sendable {
     var dedupWindow: Int64 = 600_000
     /// Entries that a sync queue keeps at most, about.
     var queueCap = 10_000
+    /// Devices of a user that keep a place in the queue.
+    var deviceLimit = 10
     var placement = RedisPlacement.singleServer
 
     /// - Parameter recipients: the conversation's members, the sender among them.

@@ -13,42 +13,25 @@ local function extent(queue_key)
 end
 
 -- attach: a session begins. KEYS epoch, queue, user, revoked login.
--- ARGV user, device, session, '1' if the device keeps its place in the queue, cursor's epoch and q ('' without).
--- Answers epoch ('' for none), head, first available q, '1' if the login is revoked. Older sessions of the device
--- hear of it and close.
-local DEVICE_LIMIT = 32
-
--- Room for one more device: the one not heard of for longest gives up its place in the queue.
-local function forget_oldest_device(user_key)
-  local fields, devices, oldest, oldest_seen = redis.call('HGETALL', user_key), 0, nil, math.huge
-  for i = 1, #fields, 2 do
-    if string.sub(fields[i], 1, 7) == 'device:' then
-      devices = devices + 1
-      local seen = tonumber(string.match(fields[i + 1], '(%d+)$'))
-      if seen < oldest_seen then oldest, oldest_seen = fields[i], seen end
-    end
-  end
-  if devices >= DEVICE_LIMIT then redis.call('HDEL', user_key, oldest) end
-end
-
+-- ARGV user, device, session, '1' if the device keeps its place in the queue, cursor's epoch and q ('' without), login,
+-- limit of devices. Answers epoch ('' for none), head, first available q, '0' or why there is no session: '1' for a
+-- revoked login, '2' for one device too many. Older sessions of the device hear of it and close.
 local function attach(KEYS, ARGV)
   local epoch = redis.call('HGET', KEYS[1], 'id') or ''
   local head, first = extent(KEYS[2])
   local revoked = redis.call('EXISTS', KEYS[4])
   if revoked == 1 or epoch == '' then return {epoch, head, first, tostring(revoked)} end
-  redis.call('PUBLISH', 'user:' .. ARGV[1], '!replaced ' .. ARGV[2] .. ' ' .. ARGV[3])
   if ARGV[4] == '1' then
+    local devices = read_devices(KEYS[3])
+    local known = devices[ARGV[2]]
+    if not known and not has_room(KEYS[3], devices, tonumber(ARGV[8])) then return {epoch, head, first, '2'} end
     local q = ARGV[5] == epoch and tonumber(ARGV[6]) or tonumber(head)
-    local device = 'device:' .. ARGV[2]
-    local known = redis.call('HGET', KEYS[3], device)
-    if not known then forget_oldest_device(KEYS[3]) end
-    local known_epoch, known_q = string.match(known or '', '^(%S+) (%d+) ')
     -- A device's place never goes back: what it has handled may be gone already.
-    if known_epoch == epoch then q = math.max(q, tonumber(known_q)) end
-    q = math.min(q, tonumber(head))
-    redis.call('HSET', KEYS[3], device, string.format('%s %.0f %.0f', epoch, q, now_ms()))
+    if known and known.epoch == epoch then q = math.max(q, known.q) end
+    write_device(KEYS[3], ARGV[2], epoch, math.min(q, tonumber(head)), ARGV[7], ARGV[3])
   end
-  return {epoch, head, first, tostring(revoked)}
+  redis.call('PUBLISH', 'user:' .. ARGV[1], '!replaced ' .. ARGV[2] .. ' ' .. ARGV[3])
+  return {epoch, head, first, '0'}
 end
 
 -- Who cannot attach cannot ack either, and a full Redis would stay full.
@@ -66,38 +49,6 @@ redis.register_function{
       result[#result + 1] = string.sub(id, 3) .. ' ' .. redis.call('EXISTS', KEYS[i + 1])
     end
     return result
-  end,
-}
-
--- A device has handled everything up to q: its queue is trimmed to the slowest device heard of in 30 days. Returns how
--- many entries went.
-local function handled(queue_key, user_key, epoch, name, q)
-  local now = now_ms()
-  local fields, slowest = redis.call('HGETALL', user_key), q
-  for i = 1, #fields, 2 do
-    local device = string.match(fields[i], '^device:(.*)$')
-    local at_epoch, at, seen = string.match(fields[i + 1], '^(%S+) (%d+) (%d+)$')
-    if device == name then
-      if at_epoch == epoch then q = math.max(q, tonumber(at)) end
-    elseif device and now - tonumber(seen) > 30 * DAY then
-      redis.call('HDEL', user_key, fields[i])
-    elseif device then
-      slowest = math.min(slowest, at_epoch == epoch and tonumber(at) or 0)
-    end
-  end
-  redis.call('HSET', user_key, 'device:' .. name, string.format('%s %.0f %.0f', epoch, q, now))
-  return redis.call('XTRIM', queue_key, 'MINID', string.format('0-%.0f', math.min(slowest, q) + 1))
-end
-
--- ack: KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device). Answers how many
--- entries went.
-redis.register_function{
-  function_name = 'ack_@VERSION@',
-  flags = {'allow-oom'},
-  callback = function(KEYS, ARGV)
-    local epoch = redis.call('HGET', KEYS[1], 'id')
-    if epoch ~= ARGV[1] then return 0 end
-    return handled(KEYS[2], KEYS[3], epoch, ARGV[2], tonumber(ARGV[3]))
   end,
 }
 
@@ -121,27 +72,33 @@ end
 -- poll: a reader without a socket asks where its queue stands. One that names a device has handled everything up to its
 -- cursor, and keeps its place as a socket's device does.
 -- KEYS epoch, queue, user, revoked login. ARGV user, device ('' for a reader that keeps no place), cursor's epoch and
--- q ('' without). Answers epoch ('' for none), head, first available q, '1' if the login is revoked, then conversation
--- and seq of each message that the device is now known to have.
+-- q ('' without), login, limit of devices. Answers as attach does, then conversation and seq of each message that the
+-- device is now known to have.
 local SEEN_PAUSE = 60000  -- a place that does not move is not written anew for so long
 
 local function poll(KEYS, ARGV)
   local epoch = redis.call('HGET', KEYS[1], 'id') or ''
   local head, first = extent(KEYS[2])
   local answer = {epoch, head, first, tostring(redis.call('EXISTS', KEYS[4]))}
-  local device = ARGV[2]
-  if answer[4] == '1' or epoch == '' or device == '' then return answer end
+  local name = ARGV[2]
+  if answer[4] == '1' or epoch == '' or name == '' then return answer end
   -- Whoever has no cursor of this queue begins anew at the head.
   local goes_on = ARGV[3] == epoch and tonumber(ARGV[4]) <= tonumber(head)
   local q = goes_on and tonumber(ARGV[4]) or tonumber(head)
-  local known = redis.call('HGET', KEYS[3], 'device:' .. device)
-  if not known then forget_oldest_device(KEYS[3]) end
-  local at_epoch, at, seen = string.match(known or '', '^(%S+) (%d+) (%d+)$')
-  if at_epoch == epoch then
-    if q <= tonumber(at) and now_ms() - tonumber(seen) < SEEN_PAUSE then return answer end
-    if goes_on then append_delivered(answer, KEYS[2], ARGV[1], tonumber(at), q) end
+  local devices = read_devices(KEYS[3])
+  local known = devices[name]
+  if not known and not has_room(KEYS[3], devices, tonumber(ARGV[6])) then
+    answer[4] = '2'
+    return answer
   end
-  handled(KEYS[2], KEYS[3], epoch, device, q)
+  if known and known.epoch == epoch then
+    local is_known = q <= known.q and known.login == ARGV[5]
+    if is_known and now_ms() - known.seen < SEEN_PAUSE then return answer end
+    if goes_on then append_delivered(answer, KEYS[2], ARGV[1], known.q, q) end
+    q = math.max(q, known.q)
+  end
+  write_device(KEYS[3], name, epoch, q, ARGV[5], known and known.session or '-')
+  trim_queue(KEYS[2], KEYS[3], epoch)
   return answer
 end
 

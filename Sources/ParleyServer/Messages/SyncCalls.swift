@@ -11,6 +11,10 @@ struct Attachment: Sendable, Hashable {
     /// The lowest position that the queue still has, or will have.
     let firstAvailable: Int64
     let isRevoked: Bool
+    /// The user has as many devices as may be, and all were here lately.
+    let isOneTooMany: Bool
+
+    static let oneTooMany = "This account has as many devices as it may have: sign one of them out first."
 
     static func command(
         user: UserID,
@@ -18,26 +22,28 @@ struct Attachment: Sendable, Hashable {
         session: String,
         login: String,
         keepsPlace: Bool,
-        resume: ClientFrame.Cursor?
+        resume: ClientFrame.Cursor?,
+        deviceLimit: Int
     ) -> RedisCommand {
         RedisFunctions.call(
             "attach",
             keys: [Keys.epoch, Keys.queue(user), Keys.user(user), Keys.revoked(user, login)],
             [
                 user.description, device.description, session, keepsPlace ? "1" : "0",
-                resume?.epoch ?? "", resume.map { String($0.q) } ?? "",
+                resume?.epoch ?? "", resume.map { String($0.q) } ?? "", login, String(deviceLimit),
             ]
         )
     }
 
     init?(_ reply: RESPValue) {
         guard let parts = reply.array, parts.count >= 4, let epoch = parts[0].string,
-            let head = parts[1].integer, let first = parts[2].integer, let revoked = parts[3].integer
+            let head = parts[1].integer, let first = parts[2].integer, let refusal = parts[3].integer
         else { return nil }
         self.epoch = epoch
         self.head = head
         firstAvailable = first
-        isRevoked = revoked == 1
+        isRevoked = refusal == 1
+        isOneTooMany = refusal == 2
     }
 }
 
@@ -48,12 +54,19 @@ struct PollReply: Sendable {
     private(set) var delivered: [(conversation: ConversationID, seq: Int64)] = []
 
     /// - Parameter device: nil for a reader that keeps no place in the queue.
-    static func command(user: UserID, device: DeviceID?, login: String, cursor: ClientFrame.Cursor?) -> RedisCommand {
+    static func command(
+        user: UserID,
+        device: DeviceID?,
+        login: String,
+        cursor: ClientFrame.Cursor?,
+        deviceLimit: Int
+    ) -> RedisCommand {
         RedisFunctions.call(
             "poll",
             keys: [Keys.epoch, Keys.queue(user), Keys.user(user), Keys.revoked(user, login)],
             [
                 user.description, device?.description ?? "", cursor?.epoch ?? "", cursor.map { String($0.q) } ?? "",
+                login, String(deviceLimit),
             ]
         )
     }

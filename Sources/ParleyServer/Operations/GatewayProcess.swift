@@ -112,6 +112,7 @@ public struct GatewayProcess {
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
         ProfileRoutes(accounts: accounts).add(to: router)
+        DeviceRoutes(accounts: accounts, redis: stores.redis).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
         let list = ConversationList(conversations: services.conversations)
         ConversationRoutes(

@@ -31,6 +31,8 @@ public enum CloseCode: UInt16, Hashable, Sendable, CaseIterable {
     case unauthorized = 4500
     /// Ten bad frames. Do not come back with this client.
     case badFrames = 4501
+    /// The user has as many devices as may be. Come back when one of them was signed out.
+    case tooManyDevices = 4502
     /// The user is banned. Do not come back.
     case banned = 4503
 
@@ -52,6 +54,7 @@ public enum CloseCode: UInt16, Hashable, Sendable, CaseIterable {
         case .epochChanged: "epoch changed"
         case .unauthorized: "unauthorized"
         case .badFrames: "bad frames"
+        case .tooManyDevices: "too many devices"
         case .banned: "banned"
         }
     }

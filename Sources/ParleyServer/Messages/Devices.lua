@@ -1,0 +1,103 @@
+-- A user's devices: the place of each in the sync queue. The field device:<name> of the user has
+-- '<epoch> <q handled> <last heard of> <login> <session, - without a socket>'.
+
+local FORGOTTEN = 30 * DAY  -- a device not heard of for so long holds the queue no more
+local AWAY = DAY            -- one not heard of for so long makes room for another
+local LEASE = 900000        -- a socket not heard of for so long went with its gateway, which speaks for it more often
+
+local function read_devices(user_key)
+  local fields, devices = redis.call('HGETALL', user_key), {}
+  for i = 1, #fields, 2 do
+    local name = string.match(fields[i], '^device:(.*)$')
+    if name then
+      local epoch, q, seen, login, session = string.match(fields[i + 1], '^(%S+) (%d+) (%d+) (%S+) (%S+)$')
+      devices[name] = {epoch = epoch, q = tonumber(q), seen = tonumber(seen), login = login, session = session}
+    end
+  end
+  return devices
+end
+
+local function write_device(user_key, name, epoch, q, login, session)
+  redis.call('HSET', user_key, 'device:' .. name,
+    string.format('%s %.0f %.0f %s %s', epoch, q, now_ms(), login, session))
+end
+
+-- Whether one more device may have a place. Where the limit is reached, the one not heard of for longest gives up its
+-- own, if it has been away for long.
+local function has_room(user_key, devices, limit)
+  local count, oldest = 0, nil
+  for name, device in pairs(devices) do
+    count = count + 1
+    if not oldest or device.seen < devices[oldest].seen then oldest = name end
+  end
+  if count < limit then return true end
+  if now_ms() - devices[oldest].seen < AWAY then return false end
+  redis.call('HDEL', user_key, 'device:' .. oldest)
+  return true
+end
+
+-- Trims a queue to the slowest device heard of in 30 days, and forgets the others; without any device nothing goes.
+-- Returns how many entries went.
+local function trim_queue(queue_key, user_key, epoch)
+  local now, slowest = now_ms(), nil
+  for name, device in pairs(read_devices(user_key)) do
+    if now - device.seen > FORGOTTEN then
+      redis.call('HDEL', user_key, 'device:' .. name)
+    else
+      -- One of another epoch holds everything until it comes back.
+      slowest = math.min(slowest or math.huge, device.epoch == epoch and device.q or 0)
+    end
+  end
+  if not slowest then return 0 end
+  return redis.call('XTRIM', queue_key, 'MINID', string.format('0-%.0f', slowest + 1))
+end
+
+-- ack: a session's device has handled everything up to q, or its socket is still there, or has ended. Of a device that
+-- was signed out meanwhile it says nothing.
+-- KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device), session, '1' if that
+-- has ended. Answers how many entries went.
+redis.register_function{
+  function_name = 'ack_@VERSION@',
+  flags = {'allow-oom'},
+  callback = function(KEYS, ARGV)
+    local epoch, device = redis.call('HGET', KEYS[1], 'id'), read_devices(KEYS[3])[ARGV[2]]
+    if epoch ~= ARGV[1] or not device then return 0 end
+    local q, session = tonumber(ARGV[3]), device.session
+    if device.epoch == epoch then q = math.max(q, device.q) end
+    if ARGV[5] == '1' and session == ARGV[4] then session = '-' end
+    write_device(KEYS[3], ARGV[2], epoch, q, device.login, session)
+    return trim_queue(KEYS[2], KEYS[3], epoch)
+  end,
+}
+
+-- devices: KEYS user. Answers name, login, last heard of and '1' with a socket, of each.
+redis.register_function{
+  function_name = 'devices_@VERSION@',
+  flags = {'no-writes'},
+  callback = function(KEYS, ARGV)
+    local now, result = now_ms(), {}
+    for name, device in pairs(read_devices(KEYS[1])) do
+      local connected = device.session ~= '-' and now - device.seen < LEASE
+      for _, part in ipairs{name, device.login, string.format('%.0f', device.seen), connected and '1' or '0'} do
+        result[#result + 1] = part
+      end
+    end
+    return result
+  end,
+}
+
+-- revoke: ends a login: nobody attaches with it, its sockets close, its devices hold the queue no more.
+-- KEYS epoch, queue, user, revoked login. ARGV user, login, seconds to remember it for.
+redis.register_function{
+  function_name = 'revoke_@VERSION@',
+  flags = {'allow-oom'},
+  callback = function(KEYS, ARGV)
+    redis.call('SET', KEYS[4], '1', 'EX', ARGV[3])
+    redis.call('PUBLISH', 'user:' .. ARGV[1], '!revoked ' .. ARGV[2])
+    for name, device in pairs(read_devices(KEYS[3])) do
+      if device.login == ARGV[2] then redis.call('HDEL', KEYS[3], 'device:' .. name) end
+    end
+    local epoch = redis.call('HGET', KEYS[1], 'id')
+    if epoch then trim_queue(KEYS[2], KEYS[3], epoch) end
+  end,
+}

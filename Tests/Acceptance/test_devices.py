@@ -1,0 +1,136 @@
+"""Many devices of one user: each its own cursor, a limit, and an end by signing out."""
+
+import asyncio
+import copy
+import time
+
+import httpx
+import pytest
+from checker import Run
+from client import PASSWORD, PATIENCE, Account, Socket, close_code, poll
+from conftest import Stack
+from websockets.sync.client import connect
+
+
+@pytest.fixture(scope="module")
+def narrow(build):
+    """Two gateways with short queues and few devices, which a test may break and leaves running."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PARLEY_QUEUE_CAP", "100")
+    patch.setenv("PARLEY_DEVICE_LIMIT", "3")
+    stack = Stack(build)
+    try:
+        stack("up", "--gateways", 2, "--workers", 1)
+        yield stack
+    finally:
+        stack.end()
+        patch.undo()
+
+
+@pytest.fixture
+def people(narrow):
+    return Account(narrow.gateways[0], "ann"), Account(narrow.gateways[1], "bob")
+
+
+def listed(url, account):
+    answer = account.get(url, "/v1/devices")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["devices"]
+
+
+def end(url, account, login):
+    headers = {"Authorization": f"Bearer {account.token}"}
+    return httpx.delete(f"{url}/v1/devices/{login}", headers=headers, timeout=PATIENCE).status_code
+
+
+def test_three_devices_of_each_cut_in_turn(stack):
+    """Each goes on from its own cursor, at whichever gateway, also when that is killed: once and in order."""
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        async with Run(stack.gateways, pairs=1, devices=3) as run:
+
+            def cut(device):
+                loop.call_soon_threadsafe(lambda: device.socket and device.socket.transport.abort())
+                time.sleep(0.3)
+
+            cuts = [lambda device=device: cut(device) for device in run.all_devices]
+            blows = [lambda: stack("kill", "gateway-2"), lambda: stack("start", "gateway-2")]
+            await run.during(*cuts, *blows, *cuts)
+            await run.judge()
+            return run
+
+    run = asyncio.run(run())
+    assert len(run.all_devices) == 6 and all(sum(device.closes.values()) >= 2 for device in run.all_devices)
+    assert not any(device.resyncs for device in run.all_devices), "nobody was away for long"
+
+
+def test_one_device_too_many(narrow, people):
+    ann, _ = people
+    url = narrow.gateways[0]
+    for name in ("phone", "tablet", "desk"):
+        Socket(url, ann, name).connection.close()
+    with connect(url.replace("http", "ws", 1) + "/v1/ws", legacy=True) as refused:
+        refused.send(f'{{"op":"auth","token":"{ann.token}","device":"fourth"}}')
+        frames = []
+        assert close_code(refused, frames) == 4502
+        assert [(frame["op"], frame["code"]) for frame in frames] == [("error", "forbidden")]
+    assert ann.get(url, "/v1/sync", device="fourth").status_code == 403
+    with Socket(url, ann, "tab", ephemeral=True), Socket(url, ann, "phone") as phone:
+        assert phone.ready["op"] == "ready"
+
+
+def test_signing_out_ends_sockets_at_every_gateway(narrow, people):
+    ann, bob = people
+    url, other = narrow.gateways
+    lost = copy.copy(ann)
+    credentials = {"username": ann.username, "password": PASSWORD, "device": "lost"}
+    lost.take(httpx.post(f"{url}/v1/login", json=credentials, timeout=PATIENCE).json())
+    with Socket(url, ann, "phone") as phone, Socket(other, lost, "lost") as stolen, Socket(url, bob) as b:
+        mids = [b.message(f"m{i}", to=ann.id)["mid"] for i in range(5)]
+        for sock in (stolen, phone):
+            assert [sock.wait(op="event", type="message")["mid"] for _ in range(5)] == mids
+        entries = listed(url, ann)
+        assert {entry.get("device"): (entry["connected"], entry["current"]) for entry in entries} == {
+            "lost": (True, False), None: (True, True)
+        }
+        login = next(entry["id"] for entry in entries if entry.get("device") == "lost")
+        assert end(url, bob, login) == 404
+        phone.send(op="ack", q=5)
+        key = narrow.redis("--scan", "--pattern", f"queue:*:{ann.id}")
+        user = key.replace("queue", "user", 1)
+        poll(lambda: narrow.redis("hget", user, "device:phone").split()[1] == "5")
+        assert narrow.redis("xlen", key) == "5", "held by the other device"
+        assert end(url, ann, login) == 204
+        assert stolen.closed() == 4500
+        poll(lambda: narrow.redis("xlen", key) == "0")
+        assert lost.get(other, "/v1/me").status_code == 401
+        assert [device["name"] for entry in listed(other, ann) for device in entry["devices"]] == ["phone"]
+        b.message("still", to=ann.id)
+        assert phone.wait(op="event", body="still")["q"] == 6
+    poll(lambda: not any(entry["connected"] for entry in listed(url, ann)))
+
+
+def test_beyond_the_cap_a_device_rebuilds_from_history(narrow, people):
+    ann, bob = people
+    with Socket(narrow.gateways[0], ann) as a:
+        with Socket(narrow.gateways[1], bob, "phone") as phone:
+            first = a.message("0", to=bob.id)
+            place = {**phone.cursor, "q": phone.wait(op="event", body="0")["q"]}
+            phone.send(op="ack", q=place["q"])
+        mids = [a.message(f"{number}", to=bob.id)["mid"] for number in range(1, 400)]
+        with Socket(narrow.gateways[0], bob, "phone", resume=place) as phone:
+            assert phone.ready["mode"] == "resync"
+            a.message("400", to=bob.id)
+            seq, found = first["seq"], []
+            while True:
+                page = bob.history(narrow.gateways[1], bob.conv(ann), after_seq=seq, limit=200)
+                found += [message["mid"] for message in page]
+                if len(page) < 200:
+                    break
+                seq = page[-1]["seq"]
+            assert found[:399] == mids
+            assert phone.wait(op="event", body="400")["q"] == phone.ready["head"] + 1
+        with Socket(narrow.gateways[1], bob, "phone", resume=phone.cursor) as phone:
+            assert phone.ready["mode"] == "replay"
+            assert phone.wait(op="event", type="message")["body"] == "400"
