@@ -17,10 +17,11 @@ help: ## show this
 run: build ## two gateways and a worker in the foreground, http://localhost:8080
 	Scripts/stack run
 
+# Four tests at once: most start servers of their own, and a machine that is late by seconds proves nothing.
 test: ## all tests, on private servers
 	Scripts/bootstrap --tests --browser
 	swift build --build-tests
-	swift test --skip-build --disable-xctest
+	swift test --skip-build --disable-xctest --experimental-maximum-parallelization-width 4
 	.venv/bin/pytest -p no:cacheprovider Tests/Acceptance
 
 load: ## the load generator against the running stack (USERS, RATE, DURATION)

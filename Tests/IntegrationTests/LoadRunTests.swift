@@ -18,10 +18,12 @@ import Testing
         var report: RunReport?
         try await withEcho(fault: fault) { gateway, group in
             let breaker = Task {
+                guard breaking else { return }
+                while try await gateway.sessionCount() < 20 { try await Task.sleep(for: .milliseconds(10)) }
                 // Three times while messages flow; then devices come back in their own time.
-                for _ in 0..<3 where breaking {
-                    try await Task.sleep(for: .milliseconds(350))
+                for _ in 0..<3 {
                     try await gateway.breakConnections()
+                    try await Task.sleep(for: .milliseconds(350))
                 }
             }
             var plan = LoadPlan(scenario: "chat", gateways: [gateway.url])

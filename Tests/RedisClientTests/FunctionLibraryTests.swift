@@ -95,7 +95,8 @@ import Testing
                 #expect(error.outcome == .failed)
             }
             #expect(try await client.send("FCALL", library.function("free"), "1", "filler") == .integer(1))
-            #expect(try await client.send("SET", "k", "v").string == "OK")
+            // The buffer that the filler came in counts too, until the server gives it back.
+            #expect(try await eventually { (try? await client.send("SET", "k", "v").string) == "OK" })
         }
     }
 }

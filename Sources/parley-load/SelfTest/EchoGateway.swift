@@ -44,6 +44,11 @@ final class EchoGateway: Sendable {
         (self.url, self.channel, self.store) = (url, channel, store)
     }
 
+    /// Signed-in connections.
+    func sessionCount() async throws -> Int {
+        try await channel.eventLoop.submit { [store] in store.value.sessions.count }.get()
+    }
+
     /// Ends every session's connection without a close frame.
     func breakConnections() async throws {
         try await channel.eventLoop.submit { [store] in
