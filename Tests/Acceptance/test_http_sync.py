@@ -273,7 +273,7 @@ def test_without_a_device_nothing_stays(urls, pair, stack):
         with Script(urls, bob, "phone") as device:
             device.poll()
         fields = stack.redis("hgetall", stack.redis("--scan", "--pattern", f"user:*:{bob.id}")).split()
-        assert fields[0] == "device:phone" and len(fields) == 4
+        assert fields[0] == "device:phone" and len(fields) == 6
         assert stack.redis("xlen", queue(stack, bob)) == "0", "the only device began at the head"
 
 

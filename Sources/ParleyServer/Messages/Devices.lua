@@ -63,10 +63,12 @@ redis.register_function{
     local epoch, device = redis.call('HGET', KEYS[1], 'id'), read_devices(KEYS[3])[ARGV[2]]
     if epoch ~= ARGV[1] or not device then return 0 end
     local q, session = tonumber(ARGV[3]), device.session
-    if device.epoch == epoch then q = math.max(q, device.q) end
+    local moves = device.epoch ~= epoch or q > device.q
+    if not moves then q = device.q end
     if ARGV[5] == '1' and session == ARGV[4] then session = '-' end
     write_device(KEYS[3], ARGV[2], epoch, q, device.login, session)
-    return trim_queue(KEYS[2], KEYS[3], epoch)
+    -- A device that began at the head has acknowledged nothing: it may still come back with an older cursor.
+    return moves and trim_queue(KEYS[2], KEYS[3], epoch) or 0
   end,
 }
 
