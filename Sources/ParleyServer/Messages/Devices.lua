@@ -54,21 +54,20 @@ end
 
 -- ack: a session's device has handled everything up to q, or its socket is still there, or has ended. Of a device that
 -- was signed out meanwhile it says nothing.
--- KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device), session, '1' if that
--- has ended. Answers how many entries went.
+-- KEYS epoch, queue, user. ARGV epoch, device, q (never beyond what was written to the device; 0 for nothing new),
+-- session, '1' if that has ended. Answers how many entries went.
 redis.register_function{
   function_name = 'ack_@VERSION@',
   flags = {'allow-oom'},
   callback = function(KEYS, ARGV)
     local epoch, device = redis.call('HGET', KEYS[1], 'id'), read_devices(KEYS[3])[ARGV[2]]
     if epoch ~= ARGV[1] or not device then return 0 end
-    local q, session = tonumber(ARGV[3]), device.session
-    local moves = device.epoch ~= epoch or q > device.q
-    if not moves then q = device.q end
+    local handled, session = tonumber(ARGV[3]), device.session
+    local q = device.epoch == epoch and math.max(handled, device.q) or handled
     if ARGV[5] == '1' and session == ARGV[4] then session = '-' end
     write_device(KEYS[3], ARGV[2], epoch, q, device.login, session)
-    -- A device that began at the head has acknowledged nothing: it may still come back with an older cursor.
-    return moves and trim_queue(KEYS[2], KEYS[3], epoch) or 0
+    -- One that acknowledged nothing may still come back with an older cursor than where its session began.
+    return handled > 0 and trim_queue(KEYS[2], KEYS[3], epoch) or 0
   end,
 }
 
