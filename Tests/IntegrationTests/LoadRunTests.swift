@@ -106,6 +106,21 @@ import Testing
         #expect(report.holds)
     }
 
+    /// A history longer than a page is read to its end.
+    @Test(.timeLimit(.minutes(2))) func longHistoriesAreReadPageByPage() async throws {
+        try await withEcho { gateway, group in
+            var plan = LoadPlan(scenario: "chat", gateways: [gateway.url])
+            plan.chat = .init(users: 2, rate: 600)
+            let report = try await LoadRun(
+                plan: plan,
+                schedule: Schedule(warmup: 0.1, duration: 1),
+                group: group
+            ).run()
+            #expect(report.results.sent > 200)
+            #expect(report.holds)
+        }
+    }
+
     @Test func idleSessionsAreHeld() async throws {
         try await withEcho { gateway, group in
             var plan = LoadPlan(scenario: "connect", gateways: [gateway.url])

@@ -152,7 +152,7 @@ extension EchoHandler {
         output.writeString(text)
     }
 
-    /// `/v1/conversations/ID/messages?limit=L&after_seq=S`
+    /// `/v1/conversations/ID/messages?limit=L&after_seq=S`, or `after=MID`
     private func history(_ path: String) -> String {
         let parts = path.split(separator: "/")
         let parameters = path.split(whereSeparator: { "?&".contains($0) }).dropFirst()
@@ -160,8 +160,9 @@ extension EchoHandler {
             parameters.first { $0.hasPrefix("\(name)=") }.flatMap { Int($0.dropFirst(name.count + 1)) }
         }
         let all = ConversationID(parts[2]).flatMap { store.histories[$0] } ?? []
-        let after = Int64(parameter("after_seq") ?? 0)
-        let rest = all.filter { $0.seq ?? 0 > after }
+        let seq = Int64(parameter("after_seq") ?? 0)
+        let mid = UInt64(parameter("after") ?? 0)
+        let rest = all.filter { $0.seq ?? 0 > seq && $0.mid?.rawValue ?? 0 > mid }
         var json = ByteBuffer()
         json.beginJSONObject()
         json.writeJSONKey("messages")
