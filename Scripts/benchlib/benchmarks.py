@@ -123,6 +123,6 @@ ALL = (
 )
 
 # What Scripts/bench scaling runs for each number of gateways.
-SCALING = "chat --users 1000 --rate {rate} --duration 30"
+SCALING = "chat --users 1000 --rate {rate} --duration 15"
 GATEWAYS = (1, 2, 4, 8)
 SCALING_TARGET = 1.1  # CPU a message with most gateways over that with one
