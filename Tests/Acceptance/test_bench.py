@@ -383,7 +383,7 @@ def test_scaling_measures_each_number_of_gateways(build, tmp_path, readme, monke
     result = json.loads((tmp_path / "out" / "scaling.json").read_text())
     assert [point["gateways"] for point in result["points"]] == measured
     text = readme.read_text()
-    assert "chat --users 1000 --rate 300 --duration 30" in text
+    assert "chat --users 1000 --rate 300 --duration 15" in text
     # 108 ÷ 101
     assert "| 101 | 1.00 | 27 |" in text and "| 108 | 1.07 | 27 |" in text
     assert "old figures" in text
