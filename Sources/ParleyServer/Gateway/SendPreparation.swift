@@ -15,8 +15,17 @@ struct SendPreparation {
     func run(_ request: SendRequest) async throws -> Outcome {
         var request = request
         if let now = request.lookUpFrom {
-            if let found = try await services.history.find(request.cid, from: request.sender, in: request.conversation)
-            {
+            let found: StoredMessage?
+            do {
+                found = try await services.history.find(
+                    request.cid,
+                    from: request.sender,
+                    in: request.conversation
+                )
+            } catch HistoryError.beyondRetention {
+                return .refused(.invalid, "cid: too old to tell whether it was sent before; take a new one")
+            }
+            if let found {
                 guard found.content.hash == request.contentHash else {
                     return .refused(.conflict, "this cid was sent before with other content")
                 }

@@ -5,6 +5,8 @@ import PostgresClient
 enum HistoryError: Error {
     /// So much waits for the archive that the commit log cannot be searched in a request's time.
     case backlogTooLong
+    /// The answer may have been in what retention has dropped.
+    case beyondRetention
 }
 
 /// The messages of conversations: the archive in PostgreSQL, and what of the commit log is not archived yet.
@@ -15,6 +17,14 @@ struct History: Sendable {
     let postgres: PostgresPool
     let commitLog: CommitLog
     let positions: ArchivePositions
+    let archive: ArchivedMessages
+
+    init(postgres: PostgresPool, commitLog: CommitLog, positions: ArchivePositions) {
+        self.postgres = postgres
+        self.commitLog = commitLog
+        self.positions = positions
+        archive = ArchivedMessages(postgres: postgres)
+    }
 
     enum Window: Sendable, Hashable {
         /// The newest, or those before a message; newest first.
@@ -30,7 +40,13 @@ struct History: Sendable {
         var hasMore: Bool
     }
 
-    func page(of conversation: ConversationID, _ window: Window, limit: Int) async throws -> Page {
+    /// - Parameter floor: the first entry that may be seen; nil for the conversation's beginning.
+    func page(
+        of conversation: ConversationID,
+        _ window: Window,
+        from floor: MessageID? = nil,
+        limit: Int
+    ) async throws -> Page {
         let lane = Lane(of: conversation)
         var messages: [StoredMessage] = []
         let archived = try await positions.position(of: lane)
@@ -38,17 +54,43 @@ struct History: Sendable {
         if case .before(let mid?) = window, mid.rawValue <= archived {
         } else {
             messages = try await commitLog.tail(of: lane, after: archived) {
-                $0.conversation == conversation && window.contains($0)
+                $0.conversation == conversation && window.contains($0) && $0.mid >= floor ?? $0.mid
             }
         }
         let unarchived = Set(messages.map(\.mid))
-        let rows = try await rows(of: conversation, window, limit: limit + 1)
-        messages += rows.filter { !unarchived.contains($0.mid) }
+        let stored = try await archivedMessages(of: conversation, window, floor, Int64(archived), limit: limit + 1)
+        messages += stored.filter { !unarchived.contains($0.mid) }
         messages.sort { window.isNewestFirst ? $0.mid > $1.mid : $0.mid < $1.mid }
         return Page(messages: Array(messages.prefix(limit)), hasMore: messages.count > limit)
     }
 
+    private func archivedMessages(
+        of conversation: ConversationID,
+        _ window: Window,
+        _ floor: MessageID?,
+        _ archived: Int64,
+        limit: Int
+    ) async throws -> [StoredMessage] {
+        var question = ArchivedMessages.Question(conversation: conversation, limit: limit)
+        question.lower = Int64(floor?.rawValue ?? 0)
+        switch window {
+        case .before(let mid):
+            if let mid { question.upper = Int64(mid.rawValue) }
+            return try await archive.newest(question, archived: archived)
+        case .after(let mid): question.lower = max(question.lower, Int64(clamping: mid.rawValue + 1))
+        case .afterSequence(let seq):
+            question.afterSequence = seq
+            let start = try await archive.start(of: conversation, after: seq, archived: archived)
+            question.lower = max(question.lower, start)
+        }
+        return try await archive.oldest(question, archived: archived)
+    }
+
+    /// How far a commit may stand before the time of its cid: the commit refuses those from further ahead.
+    private static let clientClockLead: Int64 = 86_400_000
+
     /// The message that a sender committed under a cid, however long ago.
+    /// - Throws: `HistoryError`; what a store says.
     func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws
         -> StoredMessage?
     {
@@ -58,19 +100,33 @@ struct History: Sendable {
             $0.cid == cid && $0.sender == sender && $0.conversation == conversation
         }
         if let found = recent.first { return found }
-        let rows = try await postgres.query(
-            """
-            SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
-            WHERE conversation_id = \(conversation.description) AND sender_id = \(sender.description)
-                AND cid = \(cid.description)
-            """
+        let earliest = MessageID.lowest(at: cid.milliseconds - Self.clientClockLead)
+        let found = try await archive.find(
+            cid,
+            from: sender,
+            in: conversation,
+            earliest: earliest,
+            archived: Int64(archived)
         )
-        return try decode(rows, conversation).first
+        if let found { return found }
+        // Read after the search: what is dropped from now on was not what was looked for.
+        let rows = try await postgres.query("SELECT dropped_below FROM retention")
+        let dropped: [Int64] = try rows.decode(Int64.self)
+        guard dropped.first ?? 0 <= earliest else { throw HistoryError.beyondRetention }
+        return nil
     }
 
-    /// The highest sequence number of a conversation, 0 for none.
+    /// The highest sequence number of a conversation, 0 for none; also that of a message which retention has dropped.
     func lastSequence(of conversation: ConversationID) async throws -> Int64 {
-        try await page(of: conversation, .before(nil), limit: 1).messages.first?.seq ?? 0
+        let newest = try await page(of: conversation, .before(nil), limit: 1).messages.first?.seq ?? 0
+        let rows = try await postgres.query(
+            """
+            SELECT coalesce(max(to_seq), 0) FROM conversation_jumps
+            WHERE conversation_id = \(conversation.description)
+            """
+        )
+        let skipped: [Int64] = try rows.decode(Int64.self)
+        return max(newest, skipped.first ?? 0)
     }
 
     /// The newest message of each of these conversations that has one.
@@ -78,8 +134,9 @@ struct History: Sendable {
         var last: [ConversationID: StoredMessage] = [:]
         let wanted = Set(conversations)
         let archived = try await positions.all()
+        let lanes = Set(conversations.map(Lane.init(of:)))
         try await withThrowingTaskGroup(of: [StoredMessage].self) { group in
-            for lane in Set(conversations.map(Lane.init(of:))) {
+            for lane in lanes {
                 group.addTask {
                     try await commitLog.tail(of: lane, after: archived[lane.number]) {
                         wanted.contains($0.conversation)
@@ -91,82 +148,15 @@ struct History: Sendable {
             }
         }
         let missing = conversations.filter { last[$0] == nil }
-        guard !missing.isEmpty else { return last }
-        let rows = try await postgres.query(
-            """
-            SELECT c.id, m.message_id, m.seq, m.sender_id, m.body
-            FROM unnest(\(missing.map(\.description))::text[]) AS c(id)
-            CROSS JOIN LATERAL (
-                SELECT message_id, seq, sender_id, body FROM messages
-                WHERE conversation_id = c.id ORDER BY message_id DESC LIMIT 1
-            ) m
-            """
-        )
-        for (id, mid, seq, sender, body) in try rows.decode((String, Int64, Int64, String, String).self) {
-            guard let conversation = ConversationID(id), let mid = MessageID(rawValue: UInt64(mid)),
-                let sender = UserID(sender)
-            else { continue }
-            last[conversation] = StoredMessage(
-                conversation: conversation,
-                mid: mid,
-                seq: seq,
-                sender: sender,
-                cid: nil,
-                content: MessageContent(body: body)
-            )
-        }
-        return last
+        let newest = lanes.map { Int64(archived[$0.number]) }.max() ?? 0
+        return last.merging(try await archive.last(of: missing, archived: newest)) { unarchived, _ in unarchived }
     }
+}
 
-    private func rows(of conversation: ConversationID, _ window: Window, limit: Int) async throws -> [StoredMessage] {
-        let id = conversation.description
-        let limit = Int64(limit)
-        let rows =
-            switch window {
-            case .before(let mid):
-                try await postgres.query(
-                    """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
-                    WHERE conversation_id = \(id) AND message_id < \(mid.map { Int64($0.rawValue) } ?? Int64.max)
-                    ORDER BY message_id DESC LIMIT \(limit)
-                    """
-                )
-            case .after(let mid):
-                try await postgres.query(
-                    """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
-                    WHERE conversation_id = \(id) AND message_id > \(Int64(mid.rawValue))
-                    ORDER BY message_id LIMIT \(limit)
-                    """
-                )
-            case .afterSequence(let seq):
-                try await postgres.query(
-                    """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to FROM messages
-                    WHERE conversation_id = \(id) AND seq > \(seq) ORDER BY seq LIMIT \(limit)
-                    """
-                )
-            }
-        return try decode(rows, conversation)
-    }
-
-    private func decode(_ rows: PostgresRows, _ conversation: ConversationID) throws -> [StoredMessage] {
-        try rows.decode((Int64, Int64, String, String?, String, String?, Int64?).self).compactMap {
-            (mid, seq, sender, cid, body, data, replyTo) in
-            guard let mid = MessageID(rawValue: UInt64(mid)), let sender = UserID(sender) else { return nil }
-            return StoredMessage(
-                conversation: conversation,
-                mid: mid,
-                seq: seq,
-                sender: sender,
-                cid: cid.flatMap { ClientMessageID($0) },
-                content: MessageContent(
-                    body: body,
-                    data: data,
-                    replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
-                )
-            )
-        }
+extension MessageID {
+    /// The lowest message id of a time in milliseconds since 1970, 0 before all of them.
+    static func lowest(at milliseconds: Int64) -> Int64 {
+        Int64(MessageID(unixMilliseconds: milliseconds, lane: 0, sequence: 0)?.rawValue ?? 0)
     }
 }
 

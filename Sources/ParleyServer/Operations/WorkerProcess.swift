@@ -29,6 +29,7 @@ public struct WorkerProcess {
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
             period: try settings.partitionPeriod(),
+            retentionDays: try settings.retentionDays(),
             logger: logger
         )
         try await partitions.ensure()
