@@ -80,7 +80,7 @@ enum ConversationJSON {
         buffer.endJSONObject()
     }
 
-    private static func write(_ message: StoredMessage, for user: UserID, into buffer: inout ByteBuffer) {
+    static func write(_ message: StoredMessage, for user: UserID, into buffer: inout ByteBuffer) {
         buffer.beginJSONObject()
         buffer.writeJSONField("mid", message.mid)
         buffer.writeJSONField("seq", message.seq)

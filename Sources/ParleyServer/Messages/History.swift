@@ -64,6 +64,24 @@ struct History: Sendable {
         return Page(messages: Array(messages.prefix(limit)), hasMore: messages.count > limit)
     }
 
+    /// Before all messages.
+    static let beginning: MessageID = {
+        guard let mid = MessageID(rawValue: 0) else { preconditionFailure("0 is below 2^63") }
+        return mid
+    }()
+
+    /// The archive's messages after one, oldest first: all of them, unless there are as many as asked for. What the commit
+    /// log holds comes after them.
+    func archived(
+        of conversation: ConversationID,
+        after mid: MessageID,
+        from floor: MessageID?,
+        limit: Int
+    ) async throws -> [StoredMessage] {
+        let archived = try await positions.position(of: Lane(of: conversation))
+        return try await archivedMessages(of: conversation, .after(mid), floor, Int64(archived), limit: limit)
+    }
+
     private func archivedMessages(
         of conversation: ConversationID,
         _ window: Window,

@@ -95,6 +95,14 @@ public struct GatewayProcess {
         )
     }
 
+    private func makeExport(_ services: GatewayServices, _ accounts: Accounts) -> AccountExport {
+        AccountExport(store: accounts.store, history: services.history, redis: services.redis) { conversation, user in
+            try await services.conversations.summary(of: conversation, for: user).map {
+                AccountExport.Conversation(json: ConversationJSON.one($0, for: user), firstVisible: nil)
+            }
+        }
+    }
+
     private func makeRouter(
         _ services: GatewayServices,
         _ stores: Stores,
@@ -107,6 +115,8 @@ public struct GatewayProcess {
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
         ProfileRoutes(accounts: accounts).add(to: router)
+        DeletionRoute(accounts: accounts, deletion: stores.accountDeletion).add(to: router)
+        ExportRoute(accounts: accounts, export: makeExport(services, accounts)).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
         ConversationRoutes(
             conversations: services.conversations,

@@ -1,4 +1,5 @@
 public import Hummingbird
+public import NIOCore
 import ParleyWire
 
 #if canImport(FoundationEssentials)
@@ -12,6 +13,8 @@ public struct ParleyRequestContext: RequestContext {
     public var coreContext: CoreRequestContextStorage
     /// Set by ``Authenticator``.
     public var identity: Identity?
+    /// The client's connection.
+    public let channel: any Channel
 
     /// URLs stay readable for people.
     public var responseEncoder: JSONEncoder {
@@ -22,6 +25,7 @@ public struct ParleyRequestContext: RequestContext {
 
     public init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
+        channel = source.channel
     }
 
     /// Who asks.

@@ -5,7 +5,7 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// `parley worker`: archives the commit log, finishes fan-outs, keeps partitions ahead of time.
+/// `parley worker`: archives the commit log, finishes fan-outs and deletions, keeps partitions ahead of time.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -41,7 +41,8 @@ public struct WorkerProcess {
             worker: name,
             logger: logger
         )
-        var services: [any Service] = [archiver, partitions]
+        let deletions = DeletionSweeper(deletion: stores.accountDeletion, logger: logger)
+        var services: [any Service] = [archiver, partitions, deletions]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
