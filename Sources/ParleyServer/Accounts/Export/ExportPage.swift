@@ -53,15 +53,12 @@ extension ByteBuffer {
     /// the tokens of a message's `data` may be line ends; in texts they are escaped.
     fileprivate mutating func writeMembers(of object: ByteBuffer) {
         let members = object.readableBytesView.dropFirst().dropLast()
+        let (lineFeed, carriageReturn) = (UInt8(ascii: "\n"), UInt8(ascii: "\r"))
         writeStaticString(",")
-        if members.contains(where: \.isLineEnd) {
-            writeBytes(members.map { $0.isLineEnd ? UInt8(ascii: " ") : $0 })
+        if members.contains(lineFeed) || members.contains(carriageReturn) {
+            writeBytes(members.map { $0 == lineFeed || $0 == carriageReturn ? UInt8(ascii: " ") : $0 })
         } else {
             writeBytes(members)
         }
     }
-}
-
-extension UInt8 {
-    fileprivate var isLineEnd: Bool { self == 0x0A || self == 0x0D }
 }
