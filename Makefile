@@ -9,7 +9,7 @@ RATE ?= 500
 DURATION ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test load bench bench-compare bench-scaling build format lint clean
+.PHONY: help run test load bench bench-compare bench-scaling bench-history build format lint clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -40,6 +40,9 @@ bench-compare: ## the results of the last `make bench` beside others (BASE=DIR)
 
 bench-scaling: build ## the same rate with 1, 2, 4 and 8 gateways, into the README too
 	Scripts/bench scaling
+
+bench-history: build ## pages of history with ten million messages in it, into the README too
+	Scripts/bench history
 
 build: ## the release build
 	Scripts/bootstrap

@@ -67,6 +67,16 @@ class Runner:
                 call(down, stdout=subprocess.DEVNULL)
 
 
+    def restart(self, name, between):
+        """Stops a process of the stack, calls `between`, and starts it again."""
+        command = os.path.join(self.root, "Scripts/stack")
+        for step in ("stop", "start"):
+            if call([command, step, name, "--dir", self.directory], stdout=subprocess.DEVNULL) != 0:
+                raise Failed(f"{name} could not be restarted")
+            if step == "stop":
+                between()
+
+
 def call(arguments, **options):
     """Runs a program that Ctrl-C reaches through us alone: one signal, and then it may end in its own time."""
     with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True, **options) as child:

@@ -68,6 +68,34 @@ def scaling(result, file):
         ])
 
 
+HISTORY_TARGET = "≤ 20 ms"
+
+
+def history(result, file):
+    """Pages of history: recent ones, deep ones, cold ones."""
+    kinds = (
+        ("recent page of 50 messages", "recent_ms", HISTORY_TARGET),
+        ("page of 50 in the middle of a huge conversation (`before=`)", "deep_ms", ""),
+        ("page of a conversation not read for months, not in memory", "cold_ms", ""),
+    )
+    with reading(file):
+        run = result["run"]
+        rows = []
+        for what, key, target in kinds:
+            p50, p99 = (shown(number(result, f"{key}.{each}")) for each in ("p50", "p99"))
+            rows.append(f"| {what} | {p50} ms | {p99} ms | {target} |")
+        origin = described(result["machine"], {(run["date"], run["commit"])})
+        return "\n".join([
+            f"`{run['command']}`: {result['rows']:,} messages in {result['conversations']:,} conversations and "
+            f"{result['partitions']} partitions, {result['gib']} GiB with indexes; over HTTP, {result['threads']} at a "
+            f"time, the last row one at a time after a restart of PostgreSQL. {origin}",
+            "",
+            "| what | p50 | p99 | target of the p99 |",
+            "| --- | --- | --- | --- |",
+            *rows,
+        ])
+
+
 def capacity(directory, parley_load):
     """The capacity model's table, from these results."""
     files = [os.path.join(directory, name) for name in ("chat.json", "connect.json")]

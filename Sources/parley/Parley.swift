@@ -109,10 +109,14 @@ struct Worker: AsyncParsableCommand {
     @Option(help: "Partitions of history by day, week or month (PARLEY_PARTITION).")
     var partition: String?
 
+    @Option(help: "Days of history to keep, at least 7; all of it without (PARLEY_RETENTION_DAYS).")
+    var retentionDays: Int?
+
     func run() async throws {
         try await explaining {
             let (settings, logger) = try common.settings([
                 "PARLEY_HEALTH_PORT": healthPort.map(String.init), "PARLEY_PARTITION": partition,
+                "PARLEY_RETENTION_DAYS": retentionDays.map(String.init),
             ])
             try await WorkerProcess(settings: settings, logger: logger).run()
         }

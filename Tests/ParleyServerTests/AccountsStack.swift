@@ -16,6 +16,8 @@ final class AccountsStack: Sendable {
     let databaseURL: String
     let pool: PostgresPool
     let accounts: Accounts
+    let deletion: AccountDeletion
+    let departures = Departures()
     let revocations = MemoryRevocations()
     let clock = Clock()
     private let api: TestAPI
@@ -45,10 +47,17 @@ final class AccountsStack: Sendable {
             tokens: AccessTokens(keys: .ephemeral(), now: { clock.milliseconds }),
             revocations: revocations
         )
+        let departures = departures
+        deletion = AccountDeletion(
+            store: accounts.store,
+            revocations: revocations,
+            departures: [{ try await departures.userIsGone($0) }]
+        )
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
         ProfileRoutes(accounts: accounts).add(to: router)
+        DeletionRoute(accounts: accounts, deletion: deletion).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
         api = TestAPI(router: router)
     }
@@ -118,6 +127,25 @@ final class MemoryRevocations: LoginRevocations {
     }
 
     var count: Int { revoked.withLock(\.count) }
+}
+
+/// What is told of users who are gone, with a switch for its store being away.
+final class Departures: Sendable {
+    private struct Away: Error {}
+
+    private let told = Mutex<[UserID]>([])
+    private let isAway = Atomic<Bool>(false)
+
+    var users: [UserID] { told.withLock(\.self) }
+
+    func setAway(_ away: Bool) {
+        isAway.store(away, ordering: .relaxed)
+    }
+
+    func userIsGone(_ user: UserID) async throws {
+        guard !isAway.load(ordering: .relaxed) else { throw Away() }
+        told.withLock { $0.append(user) }
+    }
 }
 
 /// Calls a router's routes in this process.

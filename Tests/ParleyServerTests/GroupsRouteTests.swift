@@ -57,6 +57,28 @@ import Testing
         }
     }
 
+    @Test func `who deletes their account leaves all groups`() async throws {
+        try await GroupsStack.with { stack in
+            let gateway = stack.gateways[0]
+            let people = try await stack.users(3)
+            let own = try await stack.group(people)
+            let others = try await stack.group(people.reversed())
+            let left = try await stack.group(people)
+            _ = try await gateway.remove(people[0].id, from: left, as: people[0])
+            _ = try await stack.pool.query("DELETE FROM users WHERE id = \(people[0].id.description)")
+            // Twice, as a deletion does it, and not heard of twice.
+            for _ in 0..<2 { try await GroupFarewell(outbox: gateway.groups).userIsGone(people[0].id) }
+            for group in [own, others, left] {
+                let shown = try await gateway.get(group, as: people[1]).decode(ConversationAnswer.self)
+                #expect(Set(shown.members) == Set(people[1...].map(\.id)))
+                #expect(try #require(shown.owner) != people[0].id)
+                let told = try await gateway.told(people[1].id, group)
+                #expect(told.filter { $0.hasPrefix("-") }.count == 1, "\(told)")
+                #expect(try await gateway.groups.settle(group).members.contains(people[0].id) == false)
+            }
+        }
+    }
+
     @Test func `bad creations have their codes`() async throws {
         try await GroupsStack.with(GroupConfiguration(memberLimit: 3)) { stack in
             let gateway = stack.gateways[0]

@@ -5,10 +5,17 @@ struct User: Sendable, Equatable, Encodable {
     let id: UserID
     let username: String
     let displayName: String
+    /// Of a deleted account alone: who it was is forgotten, that there was one is not.
+    var deleted: Bool?
 
     enum CodingKeys: String, CodingKey {
-        case id, username
+        case id, username, deleted
         case displayName = "display_name"
+    }
+
+    /// What stands in place of somebody whose account is gone.
+    static func gone(_ id: UserID) -> User {
+        User(id: id, username: "", displayName: "Deleted user", deleted: true)
     }
 }
 

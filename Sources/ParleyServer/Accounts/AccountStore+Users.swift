@@ -6,10 +6,16 @@ extension AccountStore {
         try await users([id]).first
     }
 
-    /// Those of the ids that exist, in no order.
+    /// Those of the ids that exist or existed, in no order.
     func users(_ ids: [UserID]) async throws -> [User] {
-        try await Self.users(
-            pool.query("SELECT id, username, display_name FROM users WHERE id = ANY(\(ids.map(\.description)))")
+        let ids = ids.map(\.description)
+        return try await Self.users(
+            pool.query(
+                """
+                SELECT id, username, display_name FROM users WHERE id = ANY(\(ids))
+                UNION ALL SELECT id, '', '' FROM deleted_users WHERE id = ANY(\(ids))
+                """
+            )
         )
     }
 
@@ -135,7 +141,8 @@ extension AccountStore {
 
     private static func users(_ rows: PostgresRows) throws -> [User] {
         try rows.decode((String, String, String).self).map {
-            try User(id: $0.0, username: $0.1, displayName: $0.2)
+            let user = try User(id: $0.0, username: $0.1, displayName: $0.2)
+            return user.username.isEmpty ? .gone(user.id) : user
         }
     }
 }

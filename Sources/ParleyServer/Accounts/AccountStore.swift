@@ -1,7 +1,7 @@
 import ParleyWire
 public import PostgresClient
 
-/// Accounts and sign-ins in PostgreSQL. All SQL of this capability stands here and in `AccountStore+Users.swift`.
+/// Accounts and sign-ins in PostgreSQL. All SQL of this capability stands here and in this type's extensions.
 ///
 /// Ages are measured by the database's clock, so that gateways whose clocks differ agree.
 public struct AccountStore: Sendable {
@@ -43,8 +43,9 @@ public struct AccountStore: Sendable {
             let created = try await connection.query(
                 """
                 INSERT INTO users (id, username, display_name, display_key, password_hash)
-                VALUES (\(user.id.description), \(user.username), \(user.displayName), \(displayName.key),
-                        \(passwordHash))
+                SELECT \(user.id.description), \(user.username), \(user.displayName), \(displayName.key),
+                       \(passwordHash)
+                WHERE NOT EXISTS (SELECT 1 FROM deleted_users WHERE id = \(user.id.description))
                 ON CONFLICT (username) DO NOTHING
                 """
             )

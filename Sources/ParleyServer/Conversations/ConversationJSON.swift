@@ -92,7 +92,7 @@ enum ConversationJSON {
         buffer.endJSONArray()
     }
 
-    private static func write(_ message: StoredMessage, for user: UserID, into buffer: inout ByteBuffer) {
+    static func write(_ message: StoredMessage, for user: UserID, into buffer: inout ByteBuffer) {
         buffer.beginJSONObject()
         buffer.writeJSONField("mid", message.mid)
         buffer.writeJSONField("seq", message.seq)

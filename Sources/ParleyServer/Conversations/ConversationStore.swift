@@ -34,7 +34,8 @@ struct ConversationStore: Sendable {
         }
     }
 
-    /// Makes a direct conversation ready for sends in this epoch, opening one that does not exist.
+    /// Makes a direct conversation ready for sends in this epoch, opening one that does not exist. One whose other
+    /// member is gone is not found.
     ///
     /// - Returns: the membership's version.
     /// - Throws: `Refusal`, or what a store says.
@@ -58,22 +59,30 @@ struct ConversationStore: Sendable {
 
     private func open(_ conversation: ConversationID, _ user: UserID, _ peer: UserID) async throws {
         let id = conversation.description
-        let known = try await postgres.query("SELECT count(*) FROM conversations WHERE id = \(id)")
-        let count: [Int64] = try known.decode(Int64.self)
-        guard count.first == 0 else { return }
+        let both = [user.description, peer.description]
+        let found = try await postgres.query(
+            """
+            SELECT (SELECT count(*) FROM users WHERE id = ANY(\(both)::text[])),
+                (SELECT count(*) FROM conversations WHERE id = \(id))
+            """
+        )
+        guard let (users, known) = try found.decode((Int64, Int64).self).first, users == 2 else {
+            throw Refusal.notFound
+        }
+        guard known == 0 else { return }
         try await postgres.transaction { connection in
-            let found = try await connection.query(
-                "SELECT count(*) FROM users WHERE id = ANY(\([user.description, peer.description])::text[])"
+            // Held: who is deleted from now on is deleted with this conversation.
+            let users = try await connection.query(
+                "SELECT id FROM users WHERE id = ANY(\(both)::text[]) ORDER BY id FOR KEY SHARE"
             )
-            let users: [Int64] = try found.decode(Int64.self)
-            guard users.first == 2 else { throw Refusal.notFound }
+            guard users.count == 2 else { throw Refusal.notFound }
             _ = try await connection.query(
                 "INSERT INTO conversations (id, kind, created_at) VALUES (\(id), 'direct', now_ms()) ON CONFLICT DO NOTHING"
             )
             _ = try await connection.query(
                 """
                 INSERT INTO conversation_members (conversation_id, user_id, joined_at)
-                SELECT \(id), member, now_ms() FROM unnest(\([user.description, peer.description])::text[]) AS member
+                SELECT \(id), member, now_ms() FROM unnest(\(both)::text[]) AS member
                 ON CONFLICT DO NOTHING
                 """
             )

@@ -23,6 +23,10 @@ struct SendPreparation {
         } catch ConversationStore.Refusal.epochChanged {
             services.learnEpoch()
             return .refused(.epochChanged)
+        } catch HistoryError.beyondRetention {
+            return .refused(
+                SendRefusal(.invalid, "cid: too old to tell whether it was sent before; take a new one")
+            )
         } catch {
             return .refused(SendRefusal(error))
         }

@@ -5,6 +5,8 @@ import PostgresClient
 enum HistoryError: Error {
     /// So much waits for the archive that the commit log cannot be searched in a request's time.
     case backlogTooLong
+    /// The answer may have been in what retention has dropped.
+    case beyondRetention
 }
 
 /// The messages of conversations: the archive in PostgreSQL, and what of the commit log is not archived yet.
@@ -15,6 +17,14 @@ struct History: Sendable {
     let postgres: PostgresPool
     let commitLog: CommitLog
     let positions: ArchivePositions
+    let archive: ArchivedMessages
+
+    init(postgres: PostgresPool, commitLog: CommitLog, positions: ArchivePositions) {
+        self.postgres = postgres
+        self.commitLog = commitLog
+        self.positions = positions
+        archive = ArchivedMessages(postgres: postgres)
+    }
 
     enum Window: Sendable, Hashable {
         /// The newest, or those before a message; newest first.
@@ -46,8 +56,8 @@ struct History: Sendable {
         }
         var (messages, changes) = recent.separated()
         let unarchived = Set(messages.map(\.mid))
-        let rows = try await rows(of: conversation, window, from: floor, limit: limit + 1)
-        messages += rows.filter { !unarchived.contains($0.mid) }
+        let stored = try await archivedMessages(of: conversation, window, floor, Int64(archived), limit: limit + 1)
+        messages += stored.filter { !unarchived.contains($0.mid) }
         messages.apply(changes)
         messages.sort { window.isNewestFirst ? $0.mid > $1.mid : $0.mid < $1.mid }
         return window.page(messages, limit: limit)
@@ -61,16 +71,52 @@ struct History: Sendable {
             $0.conversation == conversation && (($0.change == nil ? $0.mid : $0.content.replyTo) == mid)
         }.separated()
         if found.isEmpty {
-            let rows = try await postgres.query(
-                """
-                SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
-                WHERE conversation_id = \(conversation.description) AND message_id = \(Int64(mid.rawValue))
-                """
+            found = try await archive.newest(
+                ArchivedMessages.Question(
+                    conversation: conversation,
+                    lower: Int64(mid.rawValue),
+                    upper: Int64(mid.rawValue) + 1,
+                    limit: 1
+                ),
+                archived: Int64(archived)
             )
-            found = try decode(rows, conversation)
         }
         found.apply(changes)
         return found.first
+    }
+
+    /// Before all messages.
+    static let beginning: MessageID = {
+        guard let mid = MessageID(rawValue: 0) else { preconditionFailure("0 is below 2^63") }
+        return mid
+    }()
+
+    private func archivedMessages(
+        of conversation: ConversationID,
+        _ window: Window,
+        _ floor: MessageID?,
+        _ archived: Int64,
+        limit: Int
+    ) async throws -> [StoredMessage] {
+        var question = ArchivedMessages.Question(conversation: conversation, limit: limit)
+        question.lower = Int64(floor?.rawValue ?? 0)
+        switch window {
+        case .before(let mid):
+            if let mid { question.upper = Int64(mid.rawValue) }
+            return try await archive.newest(question, archived: archived)
+        case .after(let mid): question.lower = max(question.lower, Int64(clamping: mid.rawValue + 1))
+        case .afterSequence(let seq):
+            question.afterSequence = seq
+            let start = try await archive.start(of: conversation, after: seq, archived: archived)
+            question.lower = max(question.lower, start)
+            let later = try await archive.oldest(question, archived: archived)
+            guard !conversation.isDirect else { return later }
+            // Changes of a group carry the number before them, so those of this one come too.
+            question.upper = later.first.map { Int64($0.mid.rawValue) } ?? question.upper
+            question.changesAt = seq
+            return try await archive.newest(question, archived: archived) + later
+        }
+        return try await archive.oldest(question, archived: archived)
     }
 
     /// What a sender committed under a cid.
@@ -81,7 +127,11 @@ struct History: Sendable {
         let contentHash: String?
     }
 
+    /// How far a commit may stand before the time of its cid: the commit refuses those from further ahead.
+    private static let clientClockLead: Int64 = 86_400_000
+
     /// What a sender committed under a cid, however long ago.
+    /// - Throws: `HistoryError`; what a store says.
     func find(_ cid: ClientMessageID, from sender: UserID, in conversation: ConversationID) async throws -> Commit? {
         let lane = Lane(of: conversation)
         let archived = try await positions.position(of: lane)
@@ -91,14 +141,15 @@ struct History: Sendable {
         if let found = recent.first {
             return Commit(mid: found.mid, seq: found.seq, contentHash: found.contentHash)
         }
-        let rows = try await postgres.query(
-            """
-            SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
-            WHERE conversation_id = \(conversation.description) AND sender_id = \(sender.description)
-                AND cid = \(cid.description)
-            """
+        let earliest = MessageID.lowest(at: cid.milliseconds - Self.clientClockLead)
+        let found = try await archive.find(
+            cid,
+            from: sender,
+            in: conversation,
+            earliest: earliest,
+            archived: Int64(archived)
         )
-        if let found = try decode(rows, conversation).first {
+        if let found {
             return Commit(mid: found.mid, seq: found.seq, contentHash: found.rev == nil ? found.content.hash : nil)
         }
         let changes = try await postgres.query(
@@ -108,14 +159,29 @@ struct History: Sendable {
                 AND cid = \(cid.description)
             """
         )
-        return try changes.decode((Int64, Int64, String).self).first.flatMap { change, seq, hash in
-            MessageID(rawValue: UInt64(change)).map { Commit(mid: $0, seq: seq, contentHash: hash) }
+        if let (change, seq, hash) = try changes.decode((Int64, Int64, String).self).first,
+            let mid = MessageID(rawValue: UInt64(change))
+        {
+            return Commit(mid: mid, seq: seq, contentHash: hash)
         }
+        // Read after the search: what is dropped from now on was not what was looked for.
+        let rows = try await postgres.query("SELECT dropped_below FROM retention")
+        let dropped: [Int64] = try rows.decode(Int64.self)
+        guard dropped.first ?? 0 <= earliest else { throw HistoryError.beyondRetention }
+        return nil
     }
 
-    /// The highest sequence number of a conversation, 0 for none.
+    /// The highest sequence number of a conversation, 0 for none; also that of a message which retention has dropped.
     func lastSequence(of conversation: ConversationID) async throws -> Int64 {
-        try await page(of: conversation, .before(nil), limit: 1).messages.first?.seq ?? 0
+        let newest = try await page(of: conversation, .before(nil), limit: 1).messages.first?.seq ?? 0
+        let rows = try await postgres.query(
+            """
+            SELECT coalesce(max(to_seq), 0) FROM conversation_jumps
+            WHERE conversation_id = \(conversation.description)
+            """
+        )
+        let skipped: [Int64] = try rows.decode(Int64.self)
+        return max(newest, skipped.first ?? 0)
     }
 
     /// The newest message of each of these conversations that has one.
@@ -124,8 +190,9 @@ struct History: Sendable {
         var changes: [MessageID: [StoredMessage]] = [:]
         let wanted = Set(conversations)
         let archived = try await positions.all()
+        let lanes = Set(conversations.map(Lane.init(of:)))
         try await withThrowingTaskGroup(of: [StoredMessage].self) { group in
-            for lane in Set(conversations.map(Lane.init(of:))) {
+            for lane in lanes {
                 group.addTask {
                     try await commitLog.tail(of: lane, after: archived[lane.number]) {
                         wanted.contains($0.conversation)
@@ -139,112 +206,20 @@ struct History: Sendable {
             }
         }
         let missing = conversations.filter { last[$0] == nil }
-        guard !missing.isEmpty else { return Self.apply(changes, to: last) }
-        let rows = try await postgres.query(
-            """
-            SELECT c.id, m.message_id, m.seq, m.sender_id, m.body, m.rev, m.is_deleted
-            FROM unnest(\(missing.map(\.description))::text[]) AS c(id)
-            CROSS JOIN LATERAL (
-                SELECT message_id, seq, sender_id, body, rev, is_deleted FROM messages
-                WHERE conversation_id = c.id AND type IS NULL ORDER BY message_id DESC LIMIT 1
-            ) m
-            """
-        )
-        for (id, mid, seq, sender, body, rev, isDeleted) in try rows.decode(
-            (String, Int64, Int64, String, String, Int64?, Bool).self
-        ) {
-            guard let conversation = ConversationID(id), let mid = MessageID(rawValue: UInt64(mid)),
-                let sender = UserID(sender)
-            else { continue }
-            last[conversation] = StoredMessage(
-                conversation: conversation,
-                mid: mid,
-                seq: seq,
-                sender: sender,
-                cid: nil,
-                content: MessageContent(body: body),
-                rev: rev,
-                isDeleted: isDeleted
-            )
-        }
-        return Self.apply(changes, to: last)
-    }
-
-    private static func apply(
-        _ changes: [MessageID: [StoredMessage]],
-        to last: [ConversationID: StoredMessage]
-    ) -> [ConversationID: StoredMessage] {
-        last.mapValues { message in
+        let newest = lanes.map { Int64(archived[$0.number]) }.max() ?? 0
+        last.merge(try await archive.last(of: missing, archived: newest)) { unarchived, _ in unarchived }
+        return last.mapValues { message in
             var message = message
             for change in changes[message.mid] ?? [] { message.apply(change) }
             return message
         }
     }
+}
 
-    private func rows(
-        of conversation: ConversationID,
-        _ window: Window,
-        from floor: MessageID?,
-        limit: Int
-    ) async throws -> [StoredMessage] {
-        let id = conversation.description
-        let (limit, floor) = (Int64(limit), Int64(floor?.rawValue ?? 0))
-        let rows =
-            switch window {
-            case .before(let mid):
-                try await postgres.query(
-                    """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
-                    WHERE conversation_id = \(id) AND message_id < \(mid.map { Int64($0.rawValue) } ?? Int64.max)
-                        AND message_id >= \(floor)
-                    ORDER BY message_id DESC LIMIT \(limit)
-                    """
-                )
-            case .after(let mid):
-                try await postgres.query(
-                    """
-                    SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
-                    WHERE conversation_id = \(id) AND message_id > \(Int64(mid.rawValue)) AND message_id >= \(floor)
-                    ORDER BY message_id LIMIT \(limit)
-                    """
-                )
-            case .afterSequence(let seq):
-                try await postgres.query(
-                    """
-                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
-                    WHERE conversation_id = \(id) AND seq > \(seq) AND message_id >= \(floor)
-                    ORDER BY seq, message_id LIMIT \(limit))
-                    UNION ALL
-                    (SELECT message_id, seq, sender_id, cid, body, data, reply_to, type, rev, is_deleted FROM messages
-                    WHERE conversation_id = \(id) AND seq = \(seq) AND type IS NOT NULL AND message_id >= \(floor)
-                    ORDER BY message_id DESC LIMIT \(limit))
-                    """
-                )
-            }
-        return try decode(rows, conversation)
-    }
-
-    private func decode(_ rows: PostgresRows, _ conversation: ConversationID) throws -> [StoredMessage] {
-        try rows.decode(
-            (Int64, Int64, String, String?, String, String?, Int64?, String?, Int64?, Bool).self
-        ).compactMap { (mid, seq, sender, cid, body, data, replyTo, type, rev, isDeleted) in
-            guard let mid = MessageID(rawValue: UInt64(mid)), let sender = UserID(sender) else { return nil }
-            return StoredMessage(
-                conversation: conversation,
-                mid: mid,
-                seq: seq,
-                sender: sender,
-                cid: cid.flatMap { ClientMessageID($0) },
-                content: MessageContent(
-                    body: body,
-                    data: data,
-                    replyTo: replyTo.flatMap { MessageID(rawValue: UInt64($0)) }
-                ),
-                type: type.map { EventType(rawValue: $0) ?? .unknown } ?? .message,
-                rev: rev,
-                isDeleted: isDeleted
-            )
-        }
+extension MessageID {
+    /// The lowest message id of a time in milliseconds since 1970, 0 before all of them.
+    static func lowest(at milliseconds: Int64) -> Int64 {
+        Int64(MessageID(unixMilliseconds: milliseconds, lane: 0, sequence: 0)?.rawValue ?? 0)
     }
 }
 

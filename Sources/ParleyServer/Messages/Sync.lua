@@ -111,7 +111,9 @@ redis.register_function('receipt_@VERSION@', function(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[1], 'id')
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
   local user, kind = ARGV[3], ARGV[5]
-  local have = redis.call('HMGET', KEYS[2], 'seq', 'read:' .. user, 'delivered:' .. user)
+  local have = redis.call('HMGET', KEYS[2], 'seq', 'read:' .. user, 'delivered:' .. user, 'mv')
+  -- Version 2 is that of a conversation whose other member is gone: a receipt would make their queue again.
+  if have[4] == '2' then return 'known' end
   local seq = math.min(tonumber(ARGV[6]), tonumber(have[1] or 0))
   local read, delivered = tonumber(have[2] or 0), tonumber(have[3] or 0)
   if kind == 'read' then

@@ -99,6 +99,25 @@ public struct GatewayProcess {
         )
     }
 
+    private func makeExport(
+        _ services: GatewayServices,
+        _ accounts: Accounts,
+        _ list: ConversationList
+    ) -> AccountExport {
+        AccountExport(store: accounts.store, history: services.history, redis: services.redis) { conversation, user in
+            do {
+                let membership = try await services.conversations.membership(of: user, in: conversation)
+                let summary = try await list.summary(of: conversation, for: user)
+                return AccountExport.Conversation(
+                    json: ConversationJSON.one(summary, for: user),
+                    firstVisible: membership.firstVisible
+                )
+            } catch ConversationStore.Refusal.notFound, ConversationStore.Refusal.notMember {
+                return nil
+            }
+        }
+    }
+
     private func makeRouter(
         _ services: GatewayServices,
         _ groups: GroupConfiguration,
@@ -114,9 +133,12 @@ public struct GatewayProcess {
         ProfileRoutes(accounts: accounts).add(to: router)
         DeviceRoutes(accounts: accounts, redis: stores.redis).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
-        let list = ConversationList(conversations: services.conversations)
+        let conversations = services.conversations
+        let list = ConversationList(conversations: conversations)
+        DeletionRoute(accounts: accounts, deletion: stores.accountDeletion(conversations.groups)).add(to: router)
+        ExportRoute(accounts: accounts, export: makeExport(services, accounts, list)).add(to: router)
         ConversationRoutes(
-            conversations: services.conversations,
+            conversations: conversations,
             list: list,
             history: services.history,
             authenticator: accounts.authenticator
@@ -124,7 +146,7 @@ public struct GatewayProcess {
         MessageRoutes(services: services, authenticator: accounts.authenticator).add(to: router)
         SyncRoute(services: services, hubs: hubs).add(to: router)
         GroupRoutes(
-            outbox: services.conversations.groups,
+            outbox: conversations.groups,
             list: list,
             memberLimit: groups.memberLimit,
             authenticator: accounts.authenticator

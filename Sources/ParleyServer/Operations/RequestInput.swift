@@ -14,12 +14,24 @@ extension Request {
     /// - Throws: `HTTPProblem`: `too_large` beyond `maximumBytes`, `bad_frame` for what is not JSON, `invalid`, naming
     ///   the field, for JSON of another shape.
     func decodeJSON<T: Decodable>(_ type: T.Type = T.self, maximumBytes: Int = 16_384) async throws -> T {
-        let body: ByteBuffer
+        try Self.decode(await collect(upTo: maximumBytes))
+    }
+
+    /// As ``decodeJSON(_:maximumBytes:)``; nil where there is no body.
+    func decodeJSONIfPresent<T: Decodable>(_ type: T.Type = T.self, maximumBytes: Int = 16_384) async throws -> T? {
+        let body = try await collect(upTo: maximumBytes)
+        return body.readableBytes == 0 ? nil : try Self.decode(body)
+    }
+
+    private func collect(upTo maximumBytes: Int) async throws -> ByteBuffer {
         do {
-            body = try await self.body.collect(upTo: maximumBytes)
+            return try await body.collect(upTo: maximumBytes)
         } catch is NIOTooManyBytesError {
             throw HTTPProblem(.tooLarge, "The body is larger than \(maximumBytes) bytes.")
         }
+    }
+
+    private static func decode<T: Decodable>(_ body: ByteBuffer) throws -> T {
         do {
             // As strict as on the socket: the decoder alone lets trailing commas pass.
             try body.withUnsafeReadableBytes { bytes in
@@ -27,7 +39,7 @@ extension Request {
                 try scanner.skipValue()
                 try scanner.finish()
             }
-            return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
+            return try JSONDecoder().decode(T.self, from: Data(body.readableBytesView))
         } catch let error as JSONError {
             throw HTTPProblem(.badFrame, "The body is not JSON: \(error).")
         } catch let error as DecodingError {

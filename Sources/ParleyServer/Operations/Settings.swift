@@ -130,6 +130,12 @@ public struct Settings: Sendable {
 
     func partitionPeriod() throws(Problem) -> PartitionKeeper.Period { try choice("PARLEY_PARTITION", default: .month) }
 
+    /// nil for all history. Below a week, sends of clients that were offline for a while would be too old to be judged.
+    func retentionDays() throws(Problem) -> Int? {
+        values["PARLEY_RETENTION_DAYS"] == nil
+            ? nil : try integer("PARLEY_RETENTION_DAYS", default: 0, in: 7...36_500)
+    }
+
     /// Runs a server, and says it for a person when its port is taken.
     static func explainingTakenPort(_ port: Int, _ variable: String, _ body: () async throws -> Void) async throws {
         do {

@@ -89,6 +89,20 @@ struct Stores: Sendable {
         )
     }
 
+    /// A capability that holds something of users joins the list.
+    func accountDeletion(_ groups: GroupOutbox) -> AccountDeletion {
+        AccountDeletion(
+            store: AccountStore(pool: postgres),
+            revocations: RedisLoginRevocations(redis: redis),
+            departures: [
+                DirectFarewell(postgres: postgres, redis: redis).userIsGone,
+                GroupFarewell(outbox: groups).userIsGone,
+                // At the end: to leave a conversation may put something into the queue.
+                { user in _ = try await redis.send("UNLINK", Keys.queue(user), Keys.user(user), repeatable: true) },
+            ]
+        )
+    }
+
     func close() async {
         await redis.close()
         await postgres.shutdown()

@@ -5,7 +5,8 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// `parley worker`: archives the commit log, finishes fan-outs and changes of groups, keeps partitions ahead of time.
+/// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and deletions, keeps partitions ahead
+/// of time.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -29,6 +30,7 @@ public struct WorkerProcess {
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
             period: try settings.partitionPeriod(),
+            retentionDays: try settings.retentionDays(),
             logger: logger
         )
         try await partitions.ensure()
@@ -40,8 +42,10 @@ public struct WorkerProcess {
             worker: name,
             logger: logger
         )
-        let sweeper = GroupSweeper(outbox: stores.groups(commit, logger: logger), logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper]
+        let groups = stores.groups(commit, logger: logger)
+        let sweeper = GroupSweeper(outbox: groups, logger: logger)
+        let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups), logger: logger)
+        var services: [any Service] = [archiver, partitions, sweeper, deletions]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
