@@ -36,6 +36,10 @@ def shift(stack, conv, days, where="true"):
         f"UPDATE messages SET message_id = message_id - ({days * DAY}::bigint << 22) "
         f"WHERE conversation_id = '{conv}' AND {where}"
     )
+    stack.sql(
+        "UPDATE conversation_heads AS head SET last_mid = (SELECT max(message_id) FROM messages AS m "
+        f"WHERE m.conversation_id = head.conversation_id AND type IS NULL) WHERE conversation_id = '{conv}'"
+    )
 
 
 def archived(stack, conv, count):
