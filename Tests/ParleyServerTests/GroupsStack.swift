@@ -18,7 +18,7 @@ final class GroupsStack: Sendable {
     let redis: PrivateRedis
     let pool: PostgresPool
     let gateways: [GroupsGateway]
-    private let keys = TokenKeys.ephemeral()
+    let keys = TokenKeys.ephemeral()
 
     static func with(
         _ configuration: GroupConfiguration = .init(),

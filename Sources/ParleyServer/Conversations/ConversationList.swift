@@ -141,13 +141,16 @@ struct ConversationList: Sendable {
         positionsOf asked: [UserID],
         for user: UserID
     ) async throws -> ConversationSummary {
-        let fields = asked.flatMap { ["read:\($0)", "delivered:\($0)"] }
+        let fields = asked.flatMap { ["read:\($0)", "delivered:\($0)"] } + ["closed"]
         let reply = try await conversations.redis.send(
             RedisCommand(["HMGET", Keys.conversation(item.conversation)] + fields)
         )
         let positions = (reply.array ?? []).map { $0.integer ?? 0 }
+        // Who may not write is not seen reading either.
+        let closed = reply.array?.last?.string ?? ""
         var (read, delivered): ([UserID: Int64], [UserID: Int64]) = ([:], [:])
-        for (index, member) in asked.enumerated() where positions.count == fields.count {
+        for (index, member) in asked.enumerated()
+        where positions.count == fields.count && (member == user || closed != "*" && closed != member.description) {
             read[member] = positions[2 * index]
             delivered[member] = max(positions[2 * index], positions[2 * index + 1])
         }

@@ -7,6 +7,7 @@ public enum SchemaMigrations {
         migration(2, "messages", PackageResources._002_messages_sql),
         migration(3, "groups", PackageResources._003_groups_sql),
         migration(4, "changes", PackageResources._004_changes_sql),
+        migration(6, "relations", PackageResources._006_relations_sql),
     ]
 
     private static func migration(_ version: Int, _ name: String, _ sql: [UInt8]) -> Migration {

@@ -89,6 +89,15 @@ struct Stores: Sendable {
         )
     }
 
+    func relations(_ commit: CommitConfiguration) -> RelationOutbox {
+        RelationOutbox(
+            store: RelationStore(postgres: postgres),
+            redis: redis,
+            epochs: epochs,
+            queueCap: commit.queueCap
+        )
+    }
+
     func close() async {
         await redis.close()
         await postgres.shutdown()

@@ -5,7 +5,8 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// `parley worker`: archives the commit log, finishes fan-outs and changes of groups, keeps partitions ahead of time.
+/// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and changes between users, keeps
+/// partitions ahead of time.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -41,7 +42,8 @@ public struct WorkerProcess {
             logger: logger
         )
         let sweeper = GroupSweeper(outbox: stores.groups(commit, logger: logger), logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper]
+        let relations = RelationSweeper(outbox: stores.relations(commit), logger: logger)
+        var services: [any Service] = [archiver, partitions, sweeper, relations]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
