@@ -1,12 +1,15 @@
 public import Hummingbird
-import ParleyWire
+public import ParleyWire
 
 /// One's own profile, settings and password. All need a sign-in.
 public struct ProfileRoutes: Sendable {
     private let accounts: Accounts
+    /// Returns when a change of who may write is in force.
+    private let mayWriteChanged: @Sendable (UserID) async throws -> Void
 
-    public init(accounts: Accounts) {
+    public init(accounts: Accounts, mayWriteChanged: @escaping @Sendable (UserID) async throws -> Void) {
         self.accounts = accounts
+        self.mayWriteChanged = mayWriteChanged
     }
 
     public func add(to router: some RouterMethods<ParleyRequestContext>) {
@@ -16,7 +19,10 @@ public struct ProfileRoutes: Sendable {
         }
         signedIn.patch("/v1/me") { request, context in
             let change: ProfileChange = try await request.decodeJSON()
-            return try await present(accounts.store.change(change, of: context.requireIdentity().user))
+            let user = try context.requireIdentity().user
+            let profile = try await present(accounts.store.change(change, of: user))
+            if change.mayWrite != nil { try await mayWriteChanged(user) }
+            return profile
         }
         signedIn.put("/v1/me/password") { request, context in
             try await changePassword(request.decodeJSON(), identity: context.requireIdentity())

@@ -112,7 +112,7 @@ struct ConversationList: Sendable {
         let asked = zip(items, members).map { item, members in
             (conversation: item.conversation, users: isForAll(item) && members.contains(user) ? members : [user])
         }
-        let positions = try await ConversationSummary.Position.read(asked, from: conversations.redis)
+        let positions = try await ConversationSummary.Position.read(asked, for: user, from: conversations.redis)
         let jumps = try await jumps(in: items.map(\.conversation))
         return items.indices.map { index in
             let item = items[index]

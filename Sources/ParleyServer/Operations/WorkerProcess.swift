@@ -5,8 +5,8 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and deletions, keeps partitions ahead
-/// of time.
+/// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and between users, and deletions, keeps
+/// partitions ahead of time.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -44,8 +44,10 @@ public struct WorkerProcess {
         )
         let groups = stores.groups(commit, logger: logger)
         let sweeper = GroupSweeper(outbox: groups, logger: logger)
-        let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups), logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper, deletions]
+        let changes = stores.relations(commit)
+        let relations = RelationSweeper(outbox: changes, logger: logger)
+        let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups, changes), logger: logger)
+        var services: [any Service] = [archiver, partitions, sweeper, relations, deletions]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
