@@ -4,7 +4,7 @@ import secrets
 
 import httpx
 import pytest
-from client import PATIENCE, Account, Socket, poll, uuid7
+from client import PATIENCE, Account, Socket, now_ms, poll, uuid7
 from conftest import Stack
 
 
@@ -113,3 +113,35 @@ def test_unread_and_the_last_message(fleet, archive):
         assert all(listed(url, eve)["conversations"] == [] for url in fleet.gateways)
         assert eve.get(first, f"/v1/conversations/{group}").json()["code"] == "not_member"
         assert Account(first).get(first, f"/v1/conversations/{group}").json()["code"] == "not_found"
+
+
+def test_a_mute_is_seen_by_the_other_devices(fleet):
+    first, second = fleet.gateways
+    ann, bob = Account(first, "ann"), Account(second, "bob")
+    conv = ann.conv(bob)
+    path = f"/v1/conversations/{conv}/mute"
+    with Socket(first, ann) as a, Socket(first, bob, "phone") as phone, Socket(second, bob, "desk") as desk:
+        assert call("PUT", first, bob, path).json()["code"] == "not_found", "nobody has written yet"
+        a.message("hello", conv=conv)
+        assert (shown(fleet, bob, conv)["muted"], shown(fleet, bob, conv)["muted_until"]) == (False, None)
+        until = now_ms() + 3_600_000
+        for body, expected in (({"until": until}, until), (None, None)):
+            assert call("PUT", first, bob, path, body).status_code == 204
+            for sock in (phone, desk):
+                event = sock.wait(op="event", type="mute", conv=conv)
+                assert event["muted"] is True and event.get("muted_until") == expected
+            assert (shown(fleet, bob, conv)["muted"], shown(fleet, bob, conv)["muted_until"]) == (True, expected)
+        # What comes is delivered and counted as ever.
+        a.message("still", conv=conv)
+        assert desk.wait(op="event", body="still") and shown(fleet, bob, conv)["unread"] == 2
+        assert call("DELETE", second, bob, path).status_code == 204
+        assert phone.wait(op="event", type="mute", conv=conv, muted=False)
+        assert shown(fleet, bob, conv)["muted"] is False and shown(fleet, ann, conv)["muted"] is False
+        a.barrier()
+        assert not [frame for frame in a.backlog if frame.get("type") == "mute"]
+        for absurd in (-1, 0, 1, now_ms() - 60_000, 2**53, 10**30, 1.5, "soon", [], {}):
+            assert call("PUT", first, bob, path, {"until": absurd}).json()["code"] == "invalid", absurd
+
+    # A short mute is over by itself.
+    assert call("PUT", second, bob, path, {"until": now_ms() + 2000}).status_code == 204
+    assert poll(lambda: not shown(fleet, bob, conv)["muted"])

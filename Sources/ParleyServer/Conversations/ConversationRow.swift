@@ -8,6 +8,7 @@ struct ConversationRow: Sendable {
     let joined: GroupSnapshot.Joined?
     /// Whether the user may see it or not.
     let last: StoredMessage?
+    let mute: Mute?
 }
 
 /// Finds rows of a user's list. Of all of the user's conversations no more than those asked for leave PostgreSQL.
@@ -34,9 +35,9 @@ struct ConversationRows: Sendable {
         -> [ConversationRow]
     {
         let rows = try await postgres.query(Self.query(selection, user, unarchived))
-        typealias Columns = (String, Int64?, Int64?, Int64?, Int64?, String?, String?, Int64?, Bool?)
+        typealias Columns = (String, Int64?, Int64?, Int64?, Int64?, String?, String?, Int64?, Bool?, Bool, Int64?)
         return try rows.decode(Columns.self).compactMap { columns in
-            let (id, joinedSeq, joinedMid, mid, seq, sender, body, rev, isDeleted) = columns
+            let (id, joinedSeq, joinedMid, mid, seq, sender, body, rev, isDeleted, isMuted, until) = columns
             guard let conversation = ConversationID(id) else { return nil }
             var last = unarchived.last[conversation]
             if let mid = mid.flatMap({ MessageID(rawValue: UInt64($0)) }), mid != last?.mid {
@@ -57,7 +58,8 @@ struct ConversationRows: Sendable {
             return ConversationRow(
                 conversation: conversation,
                 joined: GroupSnapshot.Joined(seq: joinedSeq, mid: joinedMid),
-                last: last.map(unarchived.applied)
+                last: last.map(unarchived.applied),
+                mute: isMuted ? Mute(until: until) : nil
             )
         }
     }
@@ -99,11 +101,15 @@ struct ConversationRows: Sendable {
                 SELECT * FROM places WHERE \(unescaped: isPage ? "false" : "true") OR place < \(bound)
                 ORDER BY place DESC LIMIT \(limit)
             )
-            SELECT conversation_id, joined_seq, joined_mid, last_mid, m.seq, sender_id, body, rev, is_deleted
-            FROM page LEFT JOIN LATERAL (
+            SELECT page.conversation_id, joined_seq, joined_mid, last_mid, m.seq, sender_id, body, rev, is_deleted,
+                mute.user_id IS NOT NULL, until
+            FROM page
+            LEFT JOIN LATERAL (
                 SELECT seq, sender_id, body, rev, is_deleted FROM messages
                 WHERE messages.conversation_id = page.conversation_id AND message_id = last_mid
             ) m ON true
+            LEFT JOIN conversation_mutes mute ON mute.user_id = \(user.description)
+                AND mute.conversation_id = page.conversation_id AND (until IS NULL OR until > now_ms())
             ORDER BY place DESC
             """
     }

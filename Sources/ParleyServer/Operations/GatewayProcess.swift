@@ -129,6 +129,11 @@ public struct GatewayProcess {
             memberLimit: groups.memberLimit,
             authenticator: accounts.authenticator
         ).add(to: router)
+        MuteRoutes(
+            conversations: services.conversations,
+            queueCap: services.commit.queueCap,
+            authenticator: accounts.authenticator
+        ).add(to: router)
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)

@@ -8,6 +8,7 @@ public enum SchemaMigrations {
         migration(3, "groups", PackageResources._003_groups_sql),
         migration(4, "changes", PackageResources._004_changes_sql),
         migration(7, "heads", PackageResources._007_heads_sql),
+        migration(8, "mute", PackageResources._008_mute_sql),
     ]
 
     private static func migration(_ version: Int, _ name: String, _ sql: [UInt8]) -> Migration {
