@@ -169,7 +169,8 @@ struct GroupsGateway: Sendable {
             memberLimit: configuration.memberLimit,
             authenticator: authenticator
         ).add(to: router)
-        MuteRoutes(conversations: conversations, queueCap: commit.queueCap, authenticator: authenticator).add(to: router)
+        MuteRoutes(conversations: conversations, queueCap: commit.queueCap, authenticator: authenticator)
+            .add(to: router)
         api = TestAPI(router: router)
     }
 

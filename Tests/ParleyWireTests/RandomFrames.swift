@@ -91,6 +91,10 @@ struct RandomFrames {
         return event
     }
 
+    private mutating func position() -> ServerFrame.Receipt.Position {
+        .init(user: user(), read: maybe(number()), delivered: maybe(number()))
+    }
+
     mutating func serverFrame() -> ServerFrame {
         let operation: ServerFrame.Operation
         switch Int.random(in: 0..<11, using: &generator) {
@@ -126,7 +130,7 @@ struct RandomFrames {
         case 8: operation = .suggestions([.init(text: text(), score: maybe(0.1)), .init(text: text())])
         case 9:
             operation = choose([
-                .receipt(.init(conv: conversation(), user: user(), read: maybe(number()), delivered: maybe(number()))),
+                .receipt(.init(conv: conversation(), (0..<choose([0, 1, 3])).map { _ in position() })),
                 .typing(conv: conversation(), user: user()),
             ])
         default:

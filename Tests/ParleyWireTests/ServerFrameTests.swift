@@ -146,7 +146,22 @@ import Testing
         (#"{"op":"suggestions","items":[]}"#, ServerFrame(.suggestions([]))),
         (
             #"{"op":"receipt","conv":"g:team","user":"bob000000002","read":7,"delivered":9}"#,
-            ServerFrame(.receipt(.init(conv: Sample.group, user: Sample.bob, read: 7, delivered: 9)))
+            ServerFrame(.receipt(.init(conv: Sample.group, [.init(user: Sample.bob, read: 7, delivered: 9)])))
+        ),
+        (
+            #"{"op":"receipt","conv":"g:team","positions":[{"user":"bob000000002","read":7,"delivered":9},"#
+                + #"{"user":"alice0000001","read":0,"delivered":1}]}"#,
+            ServerFrame(
+                .receipt(
+                    .init(
+                        conv: Sample.group,
+                        [
+                            .init(user: Sample.bob, read: 7, delivered: 9),
+                            .init(user: Sample.alice, read: 0, delivered: 1),
+                        ]
+                    )
+                )
+            )
         ),
         (
             #"{"op":"presence","user":"bob000000002","status":"offline","last_active":1764000000123}"#,

@@ -160,5 +160,6 @@ private struct Drain: Service {
         try? await services.registry.withdraw(services.configuration.name)
         let limit = ContinuousClock.now + .nanoseconds(services.configuration.drainWindow.nanoseconds) + .seconds(5)
         while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
+        await services.groupReceipts.tell()
     }
 }

@@ -5,12 +5,12 @@ enum ServerField: Int, FieldName {
     case version, dup, session, epoch, head, mode, now, heartbeatMs, maxFrame, code, message, retryMs, reason,
         reconnectMs, url
     case items, status, lastActive, text, score
-    case muted, mutedUntil
+    case muted, mutedUntil, positions
 
     static let table = makeTable()
 }
 
-typealias ServerFields = FrameFields<ServerField, 41>
+typealias ServerFields = FrameFields<ServerField, 42>
 
 extension ServerFrame {
     /// Decodes a frame from bytes that are known to be UTF-8. An operation this version does not know comes out as
@@ -59,9 +59,7 @@ extension ServerFields {
             let reconnect = try number(.reconnectMs)
             return .goaway(.init(reason: try text(.reason), reconnectMilliseconds: reconnect, url: try string(.url)))
         case "suggestions": return .suggestions(try suggestions())
-        case "receipt":
-            let (read, delivered) = (try integer(.read), try integer(.delivered))
-            return .receipt(.init(conv: try named(.conv), user: try named(.user), read: read, delivered: delivered))
+        case "receipt": return .receipt(.init(conv: try named(.conv), try positions()))
         case "presence":
             let status = try choice(.status, ServerFrame.Status.self)
             return .presence(.init(user: try named(.user), status: status, lastActive: try integer(.lastActive)))
@@ -129,6 +127,18 @@ extension ServerFields {
             return .init(text: try fields.text(.text), score: fields[.score]?.double())
         }
         return try required(.items, items)
+    }
+
+    private func positions() throws(FrameError) -> [ServerFrame.Receipt.Position] {
+        let several = try array(.positions) { (value) throws(FrameError) -> ServerFrame.Receipt.Position in
+            try ServerFields(scanning: value.bytes).position()
+        }
+        if let several { return several }
+        return [try position()]
+    }
+
+    private func position() throws(FrameError) -> ServerFrame.Receipt.Position {
+        .init(user: try named(.user), read: try integer(.read), delivered: try integer(.delivered))
     }
 
     fileprivate func event() throws(FrameError) -> Event {

@@ -77,9 +77,7 @@ extension ServerFrame.Operation {
             items.write(into: &buffer)
         case .receipt(let receipt):
             buffer.writeJSONField("conv", receipt.conv)
-            buffer.writeJSONField("user", receipt.user)
-            if let read = receipt.read { buffer.writeJSONField("read", read) }
-            if let delivered = receipt.delivered { buffer.writeJSONField("delivered", delivered) }
+            receipt.positions.writeFields(into: &buffer)
         case .presence(let presence):
             buffer.writeJSONField("user", presence.user)
             buffer.writeJSONField("status", presence.status.rawValue)
@@ -158,6 +156,29 @@ extension [ServerFrame.Suggestion] {
             buffer.endJSONObject()
         }
         buffer.endJSONArray()
+    }
+}
+
+extension [ServerFrame.Receipt.Position] {
+    fileprivate func writeFields(into buffer: inout ByteBuffer) {
+        if count == 1 { return self[0].writeFields(into: &buffer) }
+        buffer.writeJSONKey("positions")
+        buffer.beginJSONArray()
+        for position in self {
+            buffer.beginJSONElement()
+            buffer.beginJSONObject()
+            position.writeFields(into: &buffer)
+            buffer.endJSONObject()
+        }
+        buffer.endJSONArray()
+    }
+}
+
+extension ServerFrame.Receipt.Position {
+    fileprivate func writeFields(into buffer: inout ByteBuffer) {
+        buffer.writeJSONField("user", user)
+        if let read { buffer.writeJSONField("read", read) }
+        if let delivered { buffer.writeJSONField("delivered", delivered) }
     }
 }
 

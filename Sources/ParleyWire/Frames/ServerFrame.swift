@@ -145,16 +145,25 @@ public struct ServerFrame: Hashable, Sendable {
 
     public struct Receipt: Hashable, Sendable {
         public var conv: ConversationID
-        public var user: UserID
-        /// Up to which seq.
-        public var read: Int64?
-        public var delivered: Int64?
+        /// One stands in the frame itself, several in a list.
+        public var positions: [Position]
 
-        public init(conv: ConversationID, user: UserID, read: Int64? = nil, delivered: Int64? = nil) {
+        public struct Position: Hashable, Sendable {
+            public var user: UserID
+            /// Up to which seq.
+            public var read: Int64?
+            public var delivered: Int64?
+
+            public init(user: UserID, read: Int64? = nil, delivered: Int64? = nil) {
+                self.user = user
+                self.read = read
+                self.delivered = delivered
+            }
+        }
+
+        public init(conv: ConversationID, _ positions: [Position]) {
             self.conv = conv
-            self.user = user
-            self.read = read
-            self.delivered = delivered
+            self.positions = positions
         }
     }
 
