@@ -77,6 +77,7 @@ let package = Package(
                 .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),
                 .embedInCode("Friends/Relations.lua"),
+                .embedInCode("Conversations/Mute/Mute.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

@@ -17,11 +17,13 @@ struct ConversationList: Sendable {
         let membership: ConversationStore.Membership
         /// The newest message, if the user may see it.
         let last: StoredMessage?
+        let mute: Mute?
 
         init(_ row: ConversationRow, _ membership: ConversationStore.Membership) {
             conversation = row.conversation
             self.membership = membership
             last = row.last.flatMap { membership.shows($0) ? $0 : nil }
+            mute = row.mute
         }
 
         /// Its place in the list; nil for a direct conversation that nobody has written in.
@@ -125,7 +127,8 @@ struct ConversationList: Sendable {
                 members: members[index],
                 last: item.last,
                 positions: positions[index],
-                unread: max(0, unread)
+                unread: max(0, unread),
+                mute: item.mute
             )
         }
     }

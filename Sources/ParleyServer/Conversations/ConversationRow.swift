@@ -8,6 +8,7 @@ struct ConversationRow: Sendable {
     let joined: GroupSnapshot.Joined?
     /// Whether the user may see it or not.
     let last: StoredMessage?
+    let mute: Mute?
 }
 
 /// Finds rows of a user's list. Of all of the user's conversations no more than those asked for leave PostgreSQL.
@@ -36,18 +37,24 @@ struct ConversationRows: Sendable {
         -> [ConversationRow]
     {
         let rows = try await postgres.query(Self.query(selection, user, unarchived))
-        typealias Columns = (String, Int64?, Int64?, Int64?)
-        let places = try rows.decode(Columns.self).compactMap { id, joinedSeq, joinedMid, last in
+        typealias Columns = (String, Int64?, Int64?, Int64?, Bool, Int64?)
+        let places = try rows.decode(Columns.self).compactMap { id, joinedSeq, joinedMid, last, isMuted, until in
             let joined = GroupSnapshot.Joined(seq: joinedSeq, mid: joinedMid)
-            return ConversationID(id).map { ($0, joined, last.flatMap { MessageID(rawValue: UInt64($0)) }) }
+            let mid = last.flatMap { MessageID(rawValue: UInt64($0)) }
+            return ConversationID(id).map { ($0, joined, mid, isMuted ? Mute(until: until) : nil) }
         }
-        let archived = places.compactMap { conversation, _, mid in
+        let archived = places.compactMap { conversation, _, mid, _ in
             mid.flatMap { $0 == unarchived.last[conversation]?.mid ? nil : (conversation, $0) }
         }
         let found = try await history.archive.entries(archived).reduce(into: [:]) { $0[$1.conversation] = $1 }
-        return places.map { conversation, joined, mid in
+        return places.map { conversation, joined, mid, mute in
             let last = found[conversation] ?? unarchived.last[conversation].flatMap { $0.mid == mid ? $0 : nil }
-            return ConversationRow(conversation: conversation, joined: joined, last: last.map(unarchived.applied))
+            return ConversationRow(
+                conversation: conversation,
+                joined: joined,
+                last: last.map(unarchived.applied),
+                mute: mute
+            )
         }
     }
 
@@ -88,7 +95,11 @@ struct ConversationRows: Sendable {
                 SELECT * FROM places WHERE \(unescaped: isPage ? "false" : "true") OR place < \(bound)
                 ORDER BY place DESC LIMIT \(limit)
             )
-            SELECT conversation_id, joined_seq, joined_mid, last_mid FROM page ORDER BY place DESC
+            SELECT page.conversation_id, joined_seq, joined_mid, last_mid, mute.user_id IS NOT NULL, until
+            FROM page
+            LEFT JOIN conversation_mutes mute ON mute.user_id = \(user.description)
+                AND mute.conversation_id = page.conversation_id AND (until IS NULL OR until > now_ms())
+            ORDER BY place DESC
             """
     }
 }

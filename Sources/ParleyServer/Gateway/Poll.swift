@@ -151,7 +151,10 @@ final class Poll: QueueReader, @unchecked Sendable {
                 seq: seq
             )
             guard let command = receipt.command(epoch: reply.standing.epoch, queueCap: services.commit.queueCap)
-            else { continue }
+            else {
+                services.groupReceipts.delivered(seq, to: question.identity.user, in: conversation)
+                continue
+            }
             connection.send(command, repeatable: true) { _ in }
         }
         found = answer(reply.standing, page.entries)
@@ -195,7 +198,7 @@ final class Poll: QueueReader, @unchecked Sendable {
     func noticed(_ notice: UserNotice) {
         switch notice {
         case .revoked(let login): if question.identity.login.description == login { revoked() }
-        case .replaced, .typing: break
+        case .replaced, .typing, .receipts: break
         }
     }
 

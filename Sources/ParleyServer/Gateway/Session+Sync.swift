@@ -129,6 +129,9 @@ extension Session {
             if session == name { sawOwnAttach = true } else if sawOwnAttach { close(.replaced) }
         case .typing(let conversation, let user):
             if stage == .attached, isWritable { write(ServerFrame(.typing(conv: conversation, user: user))) }
+        case .receipts(let receipts):
+            guard stage == .attached, isWritable, let user = identity?.user else { return }
+            for receipt in receipts where receipt.user != user { write(ServerFrame(.receipt(receipt))) }
         }
     }
 
@@ -278,10 +281,11 @@ extension Session {
         _ seq: Int64,
         done: @escaping () -> Void = {}
     ) {
-        guard let user = identity?.user,
-            let command = Receipt(conversation: conversation, user: user, kind: kind, seq: seq)
-                .command(epoch: epoch, queueCap: services.commit.queueCap)
-        else { return }
+        guard let user = identity?.user else { return }
+        let receipt = Receipt(conversation: conversation, user: user, kind: kind, seq: seq)
+        guard let command = receipt.command(epoch: epoch, queueCap: services.commit.queueCap) else {
+            return services.groupReceipts.delivered(seq, to: user, in: conversation)
+        }
         hub.connection(of: self).send(command, repeatable: true) { _ in done() }
     }
 }

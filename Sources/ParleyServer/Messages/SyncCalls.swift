@@ -190,6 +190,8 @@ enum UserNotice: Sendable, Hashable {
     case replaced(device: String, session: String)
     /// Somebody writes in a conversation.
     case typing(conversation: ConversationID, user: UserID)
+    /// Members of a group have got further.
+    case receipts([ServerFrame.Receipt])
 
     init?(_ payload: ByteBuffer) {
         guard payload.readableBytesView.first == UInt8(ascii: "!") else { return nil }
@@ -200,6 +202,9 @@ enum UserNotice: Sendable, Hashable {
         case ("typing", 3):
             guard let conversation = ConversationID(words[1]), let user = UserID(words[2]) else { return nil }
             self = .typing(conversation: conversation, user: user)
+        case ("receipts", 3):
+            guard let conversation = ConversationID(words[1]) else { return nil }
+            self = .receipts([ServerFrame.Receipt](of: conversation, published: words[2]))
         default: return nil
         }
     }
@@ -209,6 +214,9 @@ enum UserNotice: Sendable, Hashable {
         case .revoked(let login): "!revoked \(login)"
         case .replaced(let device, let session): "!replaced \(device) \(session)"
         case .typing(let conversation, let user): "!typing \(conversation) \(user)"
+        case .receipts(let receipts):
+            "!receipts \(receipts.first?.conv.description ?? "") "
+                + receipts.map { "\($0.user):\($0.read ?? 0):\($0.delivered ?? 0)" }.joined(separator: ",")
         }
     }
 }

@@ -79,7 +79,7 @@ redis.register_function('change_@VERSION@', function(KEYS, ARGV)
 end)
 
 -- read_group: how far a member has read. KEYS epoch, conversation, members, the member's queue.
--- ARGV epoch, conv, user, seq, queue cap. Answers 'done', 'known' (nothing new), 'stranger', or 'epoch <current>'.
+-- ARGV epoch, conv, user, seq, queue cap. Answers 'done <seq>', 'known' (nothing new), 'stranger', or 'epoch <current>'.
 redis.register_function('read_group_@VERSION@', function(KEYS, ARGV)
   local current, user = redis.call('HGET', KEYS[1], 'id'), ARGV[3]
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
@@ -92,7 +92,7 @@ redis.register_function('read_group_@VERSION@', function(KEYS, ARGV)
   local event = string.format('{"type":"receipt","conv":"%s","user":"%s","read":%.0f,"delivered":%.0f}',
     ARGV[2], user, seq, seq)
   enqueue(KEYS[4], user, ARGV[1], event, ARGV[5])
-  return 'done'
+  return string.format('done %.0f', seq)
 end)
 
 -- typing_group: tells the other members that one of them types; in a big group nobody.
