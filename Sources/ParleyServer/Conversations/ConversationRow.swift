@@ -4,6 +4,9 @@ import PostgresClient
 /// A user's membership in a conversation and its newest message, by PostgreSQL and what it may lack yet.
 struct ConversationRow: Sendable {
     let conversation: ConversationID
+    /// Where the list has it: by its newest message, even one that history has dropped since. nil where that is not known
+    /// for want of `joined`, and for a direct conversation that nobody has written in.
+    let place: MessageID?
     /// Of a group; nil where Redis has yet to be told of the joining.
     let joined: GroupSnapshot.Joined?
     /// Whether the user may see it or not.
@@ -35,9 +38,11 @@ struct ConversationRows: Sendable {
         -> [ConversationRow]
     {
         let rows = try await postgres.query(Self.query(selection, user, unarchived))
-        typealias Columns = (String, Int64?, Int64?, Int64?, Int64?, String?, String?, Int64?, Bool?, Bool, Int64?)
+        typealias Columns = (
+            String, Int64?, Int64?, Int64?, Int64?, Int64?, String?, String?, Int64?, Bool?, Bool, Int64?
+        )
         return try rows.decode(Columns.self).compactMap { columns in
-            let (id, joinedSeq, joinedMid, mid, seq, sender, body, rev, isDeleted, isMuted, until) = columns
+            let (id, place, joinedSeq, joinedMid, mid, seq, sender, body, rev, isDeleted, isMuted, until) = columns
             guard let conversation = ConversationID(id) else { return nil }
             var last = unarchived.last[conversation]
             if let mid = mid.flatMap({ MessageID(rawValue: UInt64($0)) }), mid != last?.mid {
@@ -57,6 +62,7 @@ struct ConversationRows: Sendable {
             }
             return ConversationRow(
                 conversation: conversation,
+                place: place == Self.unknownPlace ? nil : place.flatMap { MessageID(rawValue: UInt64($0)) },
                 joined: GroupSnapshot.Joined(seq: joinedSeq, mid: joinedMid),
                 last: last.map(unarchived.applied),
                 mute: isMuted ? Mute(until: until) : nil
@@ -101,7 +107,7 @@ struct ConversationRows: Sendable {
                 SELECT * FROM places WHERE \(unescaped: isPage ? "false" : "true") OR place < \(bound)
                 ORDER BY place DESC LIMIT \(limit)
             )
-            SELECT page.conversation_id, joined_seq, joined_mid, last_mid, m.seq, sender_id, body, rev, is_deleted,
+            SELECT page.conversation_id, place, joined_seq, joined_mid, last_mid, m.seq, sender_id, body, rev, is_deleted,
                 mute.user_id IS NOT NULL, until
             FROM page
             LEFT JOIN LATERAL (
