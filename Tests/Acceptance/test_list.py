@@ -116,6 +116,24 @@ def test_unread_and_the_last_message(fleet, archive):
         assert Account(first).get(first, f"/v1/conversations/{group}").json()["code"] == "not_found"
 
 
+def test_no_short_list_without_redis(fleet):
+    first, second = fleet.gateways
+    ann, bob = Account(first, "ann"), Account(second, "bob")
+    conv = ann.conv(bob)
+    with Socket(first, ann) as a:
+        a.message("hello", conv=conv)
+    assert len(listed(second, bob)["conversations"]) == 1
+    fleet("kill", "redis")
+    try:
+        for path in ("/v1/conversations", f"/v1/conversations/{conv}"):
+            answer = bob.get(second, path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable") and answer.headers["retry-after"]
+    finally:
+        fleet("start", "redis")
+    poll(lambda: bob.get(second, "/v1/conversations").status_code == 200)
+    assert shown(fleet, bob, conv)["unread"] == 1
+
+
 def test_a_mute_is_seen_by_the_other_devices(fleet):
     first, second = fleet.gateways
     ann, bob = Account(first, "ann"), Account(second, "bob")

@@ -427,3 +427,63 @@ def test_groups_are_shown_and_written_in(fleet, windows):
     ada.write("without bob")
     ada.reached("without bob", "sent", "delivered", "read")
     assert "without bob" not in bob.texts
+
+
+def test_readers_of_a_group_and_a_muted_one(own, windows):
+    ada, bob = windows
+    url, path = own.gateways[0], "/v1/conversations"
+
+    def call(who, method, path, body=None, **headers):
+        headers = {"Authorization": f"Bearer {who['access_token']}", **headers}
+        answer = httpx.request(method, url + path, json=body, headers=headers, timeout=WAIT)
+        assert answer.is_success, answer.text
+        return answer
+
+    def account(way, username):
+        credentials = {"username": username, "password": "correct horse battery"}
+        return httpx.post(f"{url}/v1/{way}", json=credentials, timeout=WAIT).json()
+
+    others = [account("signup", f"reader-{secrets.token_hex(4)}") for _ in range(2)]
+    owner, member = (account("login", window.username) for window in windows)
+    body = {"title": "Readers", "members": [each["user"]["id"] for each in (member, *others)]}
+    group = call(owner, "POST", path, body, **{"Idempotency-Key": secrets.token_hex(8)}).json()["id"]
+    row, badge = (f"#list [data-conv='{group}']{part}" for part in ("", " .badge"))
+    for window, place in ((ada, group), (bob, "")):
+        window.driver.get(window.driver.current_url.split("#")[0] + "#" + place)
+    ada.wait(lambda: ada.one("#chat-name").text == "Readers", "the group")
+
+    def read(who):
+        seq = call(who, "GET", f"{path}/{group}").json()["last"]["seq"]
+        call(who, "POST", f"{path}/{group}/read", {"seq": seq})
+
+    def word():
+        return ada.driver.execute_script("return document.querySelector('.message.last .word')?.textContent")
+
+    ada.write("who reads this?")
+    ada.reached("who reads this?", "sent", "delivered")
+    read(others[0])
+    ada.wait(lambda: word() == "Read by 1", "one reader")
+    bob.wait(lambda: bob.all(badge) and bob.one(badge).text == "1", "one unread message")
+    bob.click(row + " a")
+    ada.wait(lambda: word() == "Read by 2", "two readers")
+    # Who opens it later learns it from the group itself.
+    ada.driver.refresh()
+    ada.online()
+    ada.wait(lambda: word() == "Read by 2", "the same two")
+    read(others[1])
+    ada.wait(lambda: word() == "Read by all", "all of them")
+
+    bob.click("#mute")
+    bob.wait(lambda: bob.one("#mute").text == "Unmute" and bob.all(row + ".muted"), "it to be muted")
+    bob.driver.get(bob.driver.current_url.split("#")[0] + "#")
+    ada.write("no noise")
+    bob.wait(lambda: "no noise" in bob.one(row).text, "the message in the list")
+    assert not bob.one(badge).is_displayed() and bob.driver.title == "Parley"
+    bob.driver.refresh()
+    bob.online()
+    bob.wait(lambda: bob.all(row + ".muted"), "it to be still muted")
+    assert not bob.one(badge).is_displayed()
+    # As another device would do it.
+    call(member, "DELETE", f"{path}/{group}/mute")
+    bob.wait(lambda: bob.one(badge).is_displayed() and bob.one(badge).text == "1", "the unread message")
+    assert bob.driver.title == "(1) Parley"

@@ -74,6 +74,8 @@ parley.on("event", (event) => {
         conversation.change(event);
     } else if (event.type === "receipt") {
         receipt(event);
+    } else if (event.type === "mute") {
+        conversation.setMute(event);
     } else if (["conversation", "member_added", "member_removed"].includes(event.type)) {
         if (event.type !== "member_removed" || event.user !== model.me) refetch(conversation);
     }
@@ -82,7 +84,7 @@ parley.on("event", (event) => {
 
 parley.on("signal", (signal) => {
     if (signal.op !== "receipt") return;
-    receipt(signal);
+    for (const position of signal.positions ?? [signal]) receipt({ ...position, conv: signal.conv });
     render();
 });
 

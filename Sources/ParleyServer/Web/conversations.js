@@ -22,6 +22,7 @@ export class Conversation {
     unread = 0;
     readSeq = 0;
     positions = new Map(); // user to {read, delivered}
+    mute = null; // {until}, null for no end
     messages = []; // committed, by seq
     pending = []; // sending or failed, in the order they were written
     draft = "";
@@ -36,13 +37,23 @@ export class Conversation {
     }
 
     /** The conversation object of the server; cached pages may be stale, so they go. */
-    refresh({ kind, title, members, last, unread, read_seq, positions }) {
+    refresh({ kind, title, members, last, unread, read_seq, positions, muted, muted_until }) {
         Object.assign(this, { kind, title, unread: unread ?? 0, readSeq: read_seq ?? 0 });
         if (members?.length) this.members = members;
         this.last = last ?? null;
+        this.setMute({ muted, muted_until });
         this.messages = [];
         this.loaded = false;
         for (const { user, ...position } of positions ?? []) this.advance(user, position);
+    }
+
+    setMute({ muted, muted_until }) {
+        this.mute = muted ? { until: muted_until ?? null } : null;
+    }
+
+    /** Nobody is to be disturbed by what comes here. */
+    get isMuted() {
+        return this.mute !== null && (this.mute.until ?? Infinity) > Date.now();
     }
 
     /** Receipts are positions: they only go up. */
@@ -66,6 +77,7 @@ export class Conversation {
     /** A live message; true when it is news, and not something the list already counted. */
     receive(message, me) {
         this.add(message);
+        this.advance(message.from, { read: message.seq });
         if (this.last && message.seq <= this.last.seq) return false;
         this.last = message;
         if (message.from === me) this.markRead(message.seq);
@@ -118,6 +130,12 @@ export class Conversation {
         return read ? "read" : delivered ? "delivered" : "sent";
     }
 
+    /** How many of the others have read a message of `me`. */
+    readersOf(message, me) {
+        const hasRead = (user) => user !== me && (this.positions.get(user)?.read ?? 0) >= message.seq;
+        return this.members.filter(hasRead).length;
+    }
+
     /** The other one of a conversation of two. */
     other(me) {
         return this.kind === "direct" ? this.members.find((user) => user !== me) ?? me : null;
@@ -148,7 +166,7 @@ export class Conversations {
 
     get unread() {
         let sum = 0;
-        for (const { unread } of this.all.values()) sum += unread;
+        for (const { unread, isMuted } of this.all.values()) if (!isMuted) sum += unread;
         return sum;
     }
 

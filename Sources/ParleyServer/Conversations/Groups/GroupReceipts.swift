@@ -82,6 +82,7 @@ final class GroupReceipts: Sendable {
             _ = try await redis.send(call, repeatable: true)
         } catch {
             // Redis is away: perhaps not in a second.
+            guard error.code != .closed else { return }
             for (user, moved) in members { move(moved, user, group) }
         }
     }

@@ -54,7 +54,7 @@ struct MuteRoutes {
         event.encode(into: &json)
         for isSecondTime in [false, true] {
             let call = RedisFunctions.call(
-                "tell",
+                "tell_own",
                 keys: [Keys.epoch, Keys.queue(user)],
                 [conversations.epochs.epoch, user.description, String(buffer: json), String(queueCap)]
             )
