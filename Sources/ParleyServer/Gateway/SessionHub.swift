@@ -127,7 +127,7 @@ final class SessionHub: @unchecked Sendable {
     // MARK: What Redis publishes
 
     private func received(channel: ByteBuffer, payload: ByteBuffer) {
-        if channel.readableBytesView.elementsEqual(Keys.groupsChannel.utf8) { return receivedForMany(payload) }
+        if channel.readableBytesView.first == Keys.groupsChannel.utf8.first { return receivedForMany(payload) }
         let prefix = Keys.userChannelPrefix.utf8.count
         guard let user = UserID(String(decoding: channel.readableBytesView.dropFirst(prefix), as: UTF8.self)),
             let listeners = readersByUser[user]
