@@ -105,6 +105,17 @@ ALL = (
         ),
     ),
     Benchmark(
+        "group-kills", "the same with ten groups of 100, three devices a user, at 6,000 deliveries/s",
+        "group --users 1000 --members 100 --devices 3 --rate 20 --duration 75 --seed-users "
+        "--faults Scripts/faults/each-process.txt", 120,
+        (
+            Figure("lost, duplicated, reordered, leaked of {acked:,} messages, each delivered to 300 devices",
+                   ("lost", "duplicated", "reordered", "leaked"), target="0"),
+            Figure("connections that ended", ("unexpected_closes",)),
+            Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms"),
+        ),
+    ),
+    Benchmark(
         "pauses", "every process stands still for 5 or 6 s, one after the other, at 2,000 messages/s for 75 s",
         "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/pauses.txt", 110,
         (PROMISES, Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms")),

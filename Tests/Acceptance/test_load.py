@@ -255,6 +255,25 @@ def test_faults_happen_while_it_runs(make_stack, load, tmp_path):
     assert "kill gateway-1" in page and "http-equiv" in page
 
 
+def test_gateways_killed_under_groups_with_several_devices(make_stack, load, tmp_path):
+    """A group of 100 with three devices each, and either gateway killed while they write."""
+    stack = make_stack()
+    stack("up", "--gateways", 2)
+    (tmp_path / "faults").write_text(
+        "3s kill gateway-1\n5s start gateway-1\n9s kill gateway-2\n11s start gateway-2\n"
+    )
+    arguments = chat(
+        stack, "--members", 100, "--devices", 3, "--seed-users", "--faults", tmp_path / "faults",
+        "--stack-command", ROOT / "Scripts/stack", "--json", tmp_path / "group.json", users=100, rate=5, duration=15,
+    )
+    done = load("group", *arguments[1:])
+    assert "Every promise held." in done.stdout
+    result = json.loads((tmp_path / "group.json").read_text())
+    assert result["connected"] == result["sessions"] == 300 and result["unexpected_closes"] >= 300
+    assert result["delivered"] == result["deliveries_expected"] == 300 * result["acked"] > 0
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     "script, word",
     [("soon kill redis", "a time such as"), ("1s kill gateway-9", "gateway-9"), ("1h kill redis", "a time such as")],

@@ -114,7 +114,7 @@ extension Session {
         }
         guard entry.epoch == epoch else { return close(.epochChanged) }
         switch sync?.published(entry.q, isWritable: isWritable) {
-        case .write: writeEvent(q: entry.q, entry.event, frame())
+        case .write: writeEvent(q: entry.q, entry.delivery, frame())
         case let action: run(action)
         }
     }
@@ -190,7 +190,8 @@ extension Session {
             )
             if action != .resync, action != .reread {
                 for entry in page.entries {
-                    self.writeEvent(q: entry.q, entry.event, EventFrame.encode(q: entry.q, event: entry.event))
+                    let frame = EventFrame.encode(q: entry.q, event: entry.event)
+                    self.writeEvent(q: entry.q, DeliveredMessage(entry.event), frame)
                 }
             }
             if action == .read, !self.isWritable {
@@ -202,9 +203,9 @@ extension Session {
         }
     }
 
-    private func writeEvent(q: Int64, _ event: ByteBuffer, _ frame: ByteBuffer) {
+    private func writeEvent(q: Int64, _ delivery: DeliveredMessage?, _ frame: ByteBuffer) {
         write(frame)
-        if let delivery = DeliveredMessage(event), delivery.sender != identity?.user {
+        if let delivery, delivery.sender != identity?.user {
             acks.wrote(q: q, conversation: delivery.conversation, seq: delivery.seq)
         }
     }
@@ -290,8 +291,8 @@ extension Session {
     }
 }
 
-/// What a delivered receipt needs of an event, read from its fixed beginning:
-/// `{"mid":"…","ts":…,"seq":…,"type":"message","conv":"…","from":"…"`.
+/// What a delivered receipt needs of a message between two, read from its fixed beginning:
+/// `{"mid":"…","ts":…,"seq":…,"type":"message","conv":"d:…","from":"…"`.
 struct DeliveredMessage {
     let conversation: ConversationID
     let sender: UserID
@@ -306,7 +307,9 @@ struct DeliveredMessage {
             while sender == nil, let key = try? scanner.nextKey(), let value = try? scanner.value() {
                 switch key.string() {
                 case "seq": seq = value.integer()
-                case "conv": conversation = value.identifier()
+                case "conv":
+                    conversation = value.identifier()
+                    guard conversation?.isDirect == true else { return nil }
                 case "from": sender = value.identifier()
                 default: break
                 }

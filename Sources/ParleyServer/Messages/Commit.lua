@@ -66,11 +66,47 @@ local function with_id(entry, mid, ms, sequence)
   return head_of(string.sub(entry, 1, 7) == '{"mid":', mid, ms, sequence) .. string.sub(entry, 2)
 end
 
--- Appends to a sync queue and wakes the gateways that hold the user's sessions. Returns an error table or nil.
+local CAP_PAUSE = 64  -- entries between two cuts of a queue to its cap, each of which costs a third of an XADD
+
+-- Appends to a sync queue. Returns the entry's position, or nil and an error table.
+local function append_to_queue(queue_key, event, cap)
+  local id = redis.pcall('XADD', queue_key, '0-*', 'e', event)
+  if type(id) ~= 'string' then return nil, id end
+  local q = string.sub(id, 3)
+  if tonumber(q) % CAP_PAUSE == 0 then redis.pcall('XTRIM', queue_key, 'MAXLEN', '~', cap) end
+  return q
+end
+
+-- Wakes the gateways that hold the user's sessions.
+local function wake(user, epoch, q, event) redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. q .. ' ' .. event) end
+
+-- Appends to a sync queue and wakes its readers. Returns an error table or nil.
 local function enqueue(queue_key, user, epoch, event, cap)
-  local id = redis.pcall('XADD', queue_key, 'MAXLEN', '~', cap, '0-*', 'e', event)
-  if type(id) ~= 'string' then return id end
-  redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. string.sub(id, 3) .. ' ' .. event)
+  local q, failure = append_to_queue(queue_key, event, cap)
+  if not q then return failure end
+  wake(user, epoch, q, event)
+end
+
+-- Appends to one of many sync queues whose readers are woken together: notes user and position, by turns, in `places`.
+-- Returns an error table or nil.
+local function enqueue_among(places, queue_key, user, event, cap)
+  local q, failure = append_to_queue(queue_key, event, cap)
+  if not q then return failure end
+  places[#places + 1] = user
+  places[#places + 1] = q
+end
+
+local FEW = 8  -- users who are woken by name in any case
+
+-- Wakes the readers of all places that an event took. Every event loop of the gateways listens to 'groups' and looks for
+-- its own users among those named: that is dearer than to be woken for one of them by name, and cheaper than for four.
+local function wake_all(places, epoch, event)
+  local users = #places / 2
+  if users > FEW and users >= 4 * redis.call('PUBSUB', 'NUMSUB', 'groups')[2] then
+    redis.call('PUBLISH', 'groups', epoch .. ' ' .. table.concat(places, ',') .. ' ' .. event)
+  else
+    for i = 1, #places, 2 do wake(places[i], epoch, places[i + 1], event) end
+  end
 end
 
 -- A place in the log, as marks and chunks name it.
@@ -182,15 +218,17 @@ local function send(KEYS, ARGV)
   local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, pending = tonumber(ARGV[14]), nil
+  local colocated, cap, places, pending = tonumber(ARGV[14]), ARGV[11], {}, nil
   for i = 15, #ARGV do
     local user, n = ARGV[i], i - 14
     if blocked or n > colocated
-      or enqueue(KEYS[6 + n], user, epoch, user == sender and own_event or event, ARGV[11]) then
+      or user == sender and enqueue(KEYS[6 + n], user, epoch, own_event, cap)
+      or user ~= sender and enqueue_among(places, KEYS[6 + n], user, event, cap) then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
+  wake_all(places, epoch, event)
   if not pending then return 'sent ' .. result end
   return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 14, ms, sequence, blocked, pending)
 end

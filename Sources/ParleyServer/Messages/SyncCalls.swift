@@ -160,25 +160,85 @@ struct Positions: Sendable {
     }
 }
 
-/// An entry as it is published to the gateways that hold a user's sessions: `<epoch> <q> <event>`.
+/// An event at its place in a user's queue, as it is published to the gateways that hold the user's sessions.
 struct PublishedEntry {
     let epoch: String
     let q: Int64
     let event: ByteBuffer
+    /// What a delivered receipt would say of it; nil where there are none.
+    let delivery: DeliveredMessage?
 
+    fileprivate init(epoch: String, q: Int64, event: ByteBuffer, delivery: DeliveredMessage?) {
+        self.epoch = epoch
+        self.q = q
+        self.event = event
+        self.delivery = delivery
+    }
+
+    /// - Parameter payload: `<epoch> <q> <event>`.
     init?(_ payload: ByteBuffer) {
+        guard let (epoch, place, event) = PublishedWords.split(payload),
+            let q = PublishedWords.integer(place.readableBytesView)
+        else { return nil }
+        self.init(epoch: epoch, q: q, event: event, delivery: DeliveredMessage(event))
+    }
+}
+
+/// One event at its places in the queues of many members of a group, as it is published to all gateways.
+struct PublishedFanOut {
+    private let epoch: String
+    private let places: ByteBuffer
+    private let event: ByteBuffer
+
+    /// - Parameter payload: `<epoch> <user>,<q>,<user>,<q>… <event>`.
+    init?(_ payload: ByteBuffer) {
+        guard let words = PublishedWords.split(payload) else { return nil }
+        (epoch, places, event) = words
+    }
+
+    func forEach(_ body: (_ user: UserID, _ q: Int64) -> Void) {
+        places.withUnsafeReadableBytes { bytes in
+            var rest = bytes[...]
+            func next() -> Slice<UnsafeRawBufferPointer> {
+                let word = rest.prefix { $0 != UInt8(ascii: ",") }
+                rest = rest.dropFirst(word.count + 1)
+                return word
+            }
+            while !rest.isEmpty {
+                guard let user = UserID(utf8: UnsafeRawBufferPointer(rebasing: next())),
+                    let q = PublishedWords.integer(next())
+                else { return }
+                body(user, q)
+            }
+        }
+    }
+
+    func entry(at q: Int64) -> PublishedEntry {
+        // Nobody is told that a group's message was delivered.
+        PublishedEntry(epoch: epoch, q: q, event: event, delivery: nil)
+    }
+}
+
+private enum PublishedWords {
+    /// `<epoch> <place or places> <event>`.
+    static func split(_ payload: ByteBuffer) -> (epoch: String, place: ByteBuffer, event: ByteBuffer)? {
         let view = payload.readableBytesView
         guard let first = view.firstIndex(of: UInt8(ascii: " ")),
             let second = view[(first + 1)...].firstIndex(of: UInt8(ascii: " "))
         else { return nil }
-        var q: Int64 = 0
-        for byte in view[(first + 1)..<second] {
+        return (
+            String(decoding: view[..<first], as: UTF8.self), ByteBuffer(view[(first + 1)..<second]),
+            ByteBuffer(view[(second + 1)...])
+        )
+    }
+
+    static func integer(_ digits: some Collection<UInt8>) -> Int64? {
+        var number: Int64 = 0
+        for byte in digits {
             guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
-            q = q &* 10 &+ Int64(byte - UInt8(ascii: "0"))
+            number = number &* 10 &+ Int64(byte - UInt8(ascii: "0"))
         }
-        epoch = String(decoding: view[..<first], as: UTF8.self)
-        self.q = q
-        event = ByteBuffer(view[(second + 1)...])
+        return digits.isEmpty ? nil : number
     }
 }
 

@@ -65,14 +65,16 @@ redis.register_function('change_@VERSION@', function(KEYS, ARGV)
     end
   end
 
-  local blocked, pending = tonumber(c[4] or 0) > 0, nil
+  local blocked, places, pending = tonumber(c[4] or 0) > 0, {}, nil
   local event = with_id('{' .. members .. '}', mid, ms, sequence)
   for n = 1, #ARGV - 10 do
-    if blocked or n > tonumber(ARGV[10]) or enqueue(KEYS[4 + n], ARGV[10 + n], epoch, event, ARGV[9]) then
+    if blocked or n > tonumber(ARGV[10])
+      or enqueue_among(places, KEYS[4 + n], ARGV[10 + n], event, ARGV[9]) then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
+  wake_all(places, epoch, event)
   local result = 'changed ' .. mid .. ' ' .. c[3] .. ' ' .. ms
   if not pending then return result end
   return result .. ' ' .. postpone(KEYS, KEYS[4], ARGV, 10, ms, sequence, blocked, pending)
