@@ -99,15 +99,18 @@ export class Chat {
         this.#failed = false;
         this.#renderHistory();
         const path = `/v1/conversations/${conversation.id}/messages?limit=${PAGE}${before}`;
+        const { generation } = conversation;
+        const isCurrent = () => conversation.generation === generation;
         try {
             const { messages, more } = await this.#parley.request("GET", path);
-            conversation.addHistory(messages, more);
+            if (isCurrent()) conversation.addHistory(messages, more);
         } catch (error) {
-            if (error.code === "not_found") conversation.addHistory([], false);
+            if (error.code === "not_found" && isCurrent()) conversation.addHistory([], false);
             else if (conversation === this.conversation) this.#failed = true;
         }
         if (this.#loading === conversation) this.#loading = null;
         if (conversation !== this.conversation) return;
+        if (!isCurrent()) return this.reload();
         this.#keepPlace(() => this.#changed());
         this.#read();
     }

@@ -134,6 +134,8 @@ extension EchoHandler {
                     "{\"user\":{\"id\":\"\(user)\",\"username\":\"\(user)\"},\"access_token\":\"\(user)\","
                         + "\"refresh_token\":\"none\",\"expires_in\":600}"
                 )
+            } else if request.path.hasPrefix("/v1/conversations?") {
+                answer("200 OK", "{\"conversations\":[],\"next\":null}")
             } else if request.path.hasPrefix("/v1/conversations/") {
                 answer("200 OK", history(request.path))
             } else {

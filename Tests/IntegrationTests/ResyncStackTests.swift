@@ -1,0 +1,252 @@
+import Foundation
+import NIOCore
+import NIOPosix
+import ParleyClient
+import ParleyWire
+import TestSupport
+import Testing
+
+/// A device beyond its queue, on a whole stack whose queues are short.
+@Suite(.timeLimit(.minutes(5))) struct ResyncStackTests {
+    private struct World {
+        let stack: StackProcess
+        let group: MultiThreadedEventLoopGroup
+        let gateways: [GatewayAddress]
+        let api: ParleyAPI
+
+        func person(_ name: String) async throws -> Account {
+            try await api.signUp(username: name, password: "a long password", displayName: name)
+        }
+
+        func session(_ account: Account, _ device: String, resuming viewer: Viewer? = nil) throws -> ParleySession {
+            var configuration = ParleySession.Configuration(
+                gateways: gateways,
+                device: try #require(DeviceID(device))
+            )
+            configuration.resume = viewer?.cursor
+            configuration.known = viewer?.replica.known ?? [:]
+            configuration.backoff = Backoff(baseMilliseconds: 100)
+            return ParleySession(configuration, account: account, group: group)
+        }
+
+        /// What a copy holds is what the server says.
+        func compare(_ viewer: Viewer, _ account: Account) async throws {
+            let entries = try await api.conversations(token: account.accessToken)
+            #expect(Set(viewer.replica.conversations.keys) == Set(entries.map(\.id)))
+            for entry in entries {
+                var page = try await api.history(of: entry.id, at: .afterSeq(0), token: account.accessToken)
+                var messages = page.messages
+                while page.more, let last = messages.last {
+                    page = try await api.history(of: entry.id, at: .after(last.mid), token: account.accessToken)
+                    messages += page.messages
+                }
+                let copy = viewer.replica.conversations[entry.id]
+                let isEqual = copy?.messages == messages
+                #expect(isEqual, "\(entry.id): \(copy?.messages.count ?? 0) of \(messages.count)")
+                if let known = copy?.entry {
+                    #expect(known.members.sorted() == entry.members.sorted() && known.title == entry.title)
+                }
+            }
+        }
+    }
+
+    /// Somebody who looks at a session's updates.
+    private struct Viewer {
+        var replica: Replica
+        var cursor: ClientFrame.Cursor?
+        /// What was new, in the order in which it was told.
+        var news: [ConversationID: [MessageID]] = [:]
+        var resyncs = 0
+
+        init(_ account: Account) {
+            replica = Replica(user: account.user)
+        }
+
+        mutating func take(_ update: ParleySession.Update) {
+            replica.apply(update)
+            switch update {
+            case .resync: resyncs += 1
+            case .history(let conv, let messages, let known):
+                news[conv, default: []] += messages.filter { $0.isMessage && $0.seq > known }.map(\.mid)
+            case .event(_, let event):
+                guard event.type == .message, let conv = event.conv, let mid = event.mid else { return }
+                news[conv, default: []].append(mid)
+            case .ready, .live, .ephemeral, .disconnected: break
+            }
+        }
+
+        mutating func follow(
+            _ session: ParleySession,
+            _ updates: inout AsyncStream<ParleySession.Update>.Iterator,
+            until isEnough: (Viewer, ParleySession.Update) async throws -> Bool
+        ) async throws {
+            while let update = await updates.next() {
+                take(update)
+                if try await isEnough(self, update) {
+                    cursor = await session.cursor
+                    return
+                }
+            }
+            Issue.record("the session ended")
+        }
+
+        func has(_ sent: ServerFrame.Sent) -> Bool {
+            replica.conversations[sent.conv]?.messages.contains { $0.mid == sent.mid } == true
+        }
+    }
+
+    private static func isLive(_ viewer: Viewer, _ update: ParleySession.Update) -> Bool {
+        if case .live = update { true } else { false }
+    }
+
+    private static func withWorld(_ body: (World) async throws -> Void) async throws {
+        let stack = try StackProcess()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let outcome: Result<Void, any Error>
+        do {
+            try await stack.up(gateways: 2, workers: 1, settings: ["PARLEY_QUEUE_CAP=100"])
+            let gateways = try stack.description().gateways.map { try GatewayAddress($0.url) }
+            let api = ParleyAPI(gateways[0], group: group)
+            outcome = .success(try await body(World(stack: stack, group: group, gateways: gateways, api: api)))
+            await api.shutdown()
+        } catch {
+            outcome = .failure(error)
+        }
+        try await stack.down()
+        try await group.shutdownGracefully()
+        try outcome.get()
+    }
+
+    /// Writes, edits and deletes in these conversations until it is cancelled.
+    /// - Returns: the last message of each.
+    private static func chatter(
+        _ session: ParleySession,
+        in places: [ClientFrame.Target]
+    ) -> Task<[ServerFrame.Sent], any Error> {
+        Task {
+            var last: [ServerFrame.Sent] = []
+            var number = 0
+            while !Task.isCancelled {
+                last = []
+                for place in places {
+                    let sent = try await session.send(MessageContent(body: "meanwhile \(number)"), to: place)
+                    if number % 3 == 1 { _ = try await session.edit(sent.mid, in: sent.conv, body: "edited \(number)") }
+                    if number % 5 == 2 { _ = try await session.delete(sent.mid, in: sent.conv) }
+                    last.append(sent)
+                }
+                number += 1
+            }
+            for place in places { last.append(try await session.send(MessageContent(body: "the end"), to: place)) }
+            return last
+        }
+    }
+
+    @Test func `it rebuilds from history while messages go on arriving`() async throws {
+        try await Self.withWorld { world in
+            let (ann, bob) = (try await world.person("ann"), try await world.person("bob"))
+            let eve = try await world.person("eve")
+            let writer = try world.session(ann, "desk")
+            let other = try world.session(eve, "desk")
+            var viewer = Viewer(bob)
+            var phone = try world.session(bob, "phone")
+            var updates = phone.updates.makeAsyncIterator()
+            try await viewer.follow(phone, &updates, until: Self.isLive)
+            #expect(viewer.resyncs == 1 && viewer.replica.conversations.isEmpty, "a new device; nothing is there yet")
+
+            var first: [ServerFrame.Sent] = []
+            for number in 0..<20 {
+                first.append(try await writer.send(MessageContent(body: "\(number)"), to: .user(bob.user)))
+            }
+            let content = MessageContent(body: "answer", data: #"{"n" : 2.50}"#, replyTo: first[3].mid)
+            let answer = try await writer.send(content, to: .user(bob.user))
+            let hello = try await other.send(MessageContent(body: "hello"), to: .user(bob.user))
+            try await viewer.follow(phone, &updates) { viewer, _ in viewer.has(answer) && viewer.has(hello) }
+            await phone.close()
+
+            // Away: more than the queue keeps, changes of what the device has, and a group it does not know.
+            _ = try await writer.edit(first[4].mid, in: first[4].conv, body: "edited while away")
+            _ = try await writer.delete(first[7].mid, in: first[7].conv)
+            for number in 0..<250 {
+                _ = try await writer.send(MessageContent(body: "away \(number)"), to: .user(bob.user))
+            }
+            let group = try await world.api.createGroup(
+                title: "Team",
+                members: [bob.user, eve.user],
+                key: .random(unixMilliseconds: Int64(Date().timeIntervalSince1970 * 1000)),
+                token: ann.accessToken
+            )
+            for number in 0..<5 {
+                _ = try await other.send(MessageContent(body: "group \(number)"), to: .conversation(group))
+            }
+            try await world.api.rename(group, to: "The team", token: ann.accessToken)
+
+            let chatter = Self.chatter(writer, in: [.user(bob.user), .conversation(group)])
+            phone = try world.session(bob, "phone", resuming: viewer)
+            updates = phone.updates.makeAsyncIterator()
+            var isBroken = false
+            try await viewer.follow(phone, &updates) { [phone] viewer, update in
+                // In the middle of it the connection breaks once.
+                if case .history = update, !isBroken {
+                    isBroken = true
+                    await phone.breakConnection()
+                }
+                return Self.isLive(viewer, update)
+            }
+            #expect(viewer.resyncs >= 2)
+            try await Task.sleep(for: .milliseconds(500))
+            chatter.cancel()
+            let last = try await chatter.value
+            try await viewer.follow(phone, &updates) { viewer, _ in last.allSatisfy(viewer.has) }
+            try await world.compare(viewer, bob)
+            let seen = viewer.replica.conversations
+            for (conv, news) in viewer.news {
+                #expect(news == news.sorted() && Set(news).count == news.count, "once, in order: \(conv)")
+                let isWhole = news == seen[conv]?.messages.filter(\.isMessage).map(\.mid)
+                #expect(isWhole, "nothing was passed over: \(conv)")
+            }
+            #expect(seen[first[0].conv]?.messages[4].body == "edited while away")
+            #expect(seen[first[0].conv]?.messages[7].deleted == true)
+            #expect(seen[answer.conv]?.messages[20].data == #"{"n" : 2.50}"#)
+            #expect(seen[answer.conv]?.messages[20].replyTo == first[3].mid)
+            for session in [writer, other, phone] { await session.close() }
+        }
+    }
+
+    @Test func `a new epoch is one more resync`() async throws {
+        try await Self.withWorld { world in
+            let (ann, bob) = (try await world.person("ann"), try await world.person("bob"))
+            let writer = try world.session(ann, "desk")
+            var viewer = Viewer(bob)
+            let phone = try world.session(bob, "phone")
+            var updates = phone.updates.makeAsyncIterator()
+            try await viewer.follow(phone, &updates, until: Self.isLive)
+            var sent: [ServerFrame.Sent] = []
+            for number in 0..<20 {
+                sent.append(try await writer.send(MessageContent(body: "\(number)"), to: .user(bob.user)))
+            }
+            _ = try await writer.edit(sent[3].mid, in: sent[3].conv, body: "edited")
+            try await viewer.follow(phone, &updates) { viewer, update in
+                if case .event(_, let event) = update { event.type == .edited } else { false }
+            }
+            let epoch = viewer.cursor?.epoch
+            let isArchived = try await eventually {
+                try await world.stack.sql("SELECT count(*) FROM messages WHERE rev IS NOT NULL") == "1\n"
+            }
+            #expect(isArchived)
+            try await world.stack.redis("FLUSHALL")
+
+            let chatter = Self.chatter(writer, in: [.user(bob.user)])
+            try await viewer.follow(phone, &updates) { viewer, update in
+                viewer.resyncs >= 2 && Self.isLive(viewer, update)
+            }
+            #expect(viewer.cursor?.epoch != epoch)
+            chatter.cancel()
+            let last = try await chatter.value
+            try await viewer.follow(phone, &updates) { viewer, _ in last.allSatisfy(viewer.has) }
+            try await world.compare(viewer, bob)
+            let isWhole = viewer.news[sent[0].conv] == viewer.replica.conversations[sent[0].conv]?.messages.map(\.mid)
+            #expect(isWhole, "everything once, in order")
+            for session in [writer, phone] { await session.close() }
+        }
+    }
+}
