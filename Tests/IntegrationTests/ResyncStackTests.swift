@@ -1,6 +1,3 @@
-import Foundation
-import NIOCore
-import NIOPosix
 import ParleyClient
 import ParleyWire
 import TestSupport
@@ -8,44 +5,22 @@ import Testing
 
 /// A device beyond its queue, on a whole stack whose queues are short.
 @Suite(.timeLimit(.minutes(5))) struct ResyncStackTests {
-    private struct World {
-        let stack: StackProcess
-        let group: MultiThreadedEventLoopGroup
-        let gateways: [GatewayAddress]
-        let api: ParleyAPI
-
-        func person(_ name: String) async throws -> Account {
-            try await api.signUp(username: name, password: "a long password", displayName: name)
-        }
-
-        func session(_ account: Account, _ device: String, resuming viewer: Viewer? = nil) throws -> ParleySession {
-            var configuration = ParleySession.Configuration(
-                gateways: gateways,
-                device: try #require(DeviceID(device))
-            )
-            configuration.resume = viewer?.cursor
-            configuration.known = viewer?.replica.known ?? [:]
-            configuration.backoff = Backoff(baseMilliseconds: 100)
-            return ParleySession(configuration, account: account, group: group)
-        }
-
-        /// What a copy holds is what the server says.
-        func compare(_ viewer: Viewer, _ account: Account) async throws {
-            let entries = try await api.conversations(token: account.accessToken)
-            #expect(Set(viewer.replica.conversations.keys) == Set(entries.map(\.id)))
-            for entry in entries {
-                var page = try await api.history(of: entry.id, at: .afterSeq(0), token: account.accessToken)
-                var messages = page.messages
-                while page.more, let last = messages.last {
-                    page = try await api.history(of: entry.id, at: .after(last.mid), token: account.accessToken)
-                    messages += page.messages
-                }
-                let copy = viewer.replica.conversations[entry.id]
-                let isEqual = copy?.messages == messages
-                #expect(isEqual, "\(entry.id): \(copy?.messages.count ?? 0) of \(messages.count)")
-                if let known = copy?.entry {
-                    #expect(known.members.sorted() == entry.members.sorted() && known.title == entry.title)
-                }
+    /// What a copy holds is what the server says.
+    private static func compare(_ viewer: Viewer, _ account: Account, at api: ParleyAPI) async throws {
+        let entries = try await api.conversations(token: account.accessToken)
+        #expect(Set(viewer.replica.conversations.keys) == Set(entries.map(\.id)))
+        for entry in entries {
+            var page = try await api.history(of: entry.id, at: .afterSeq(0), token: account.accessToken)
+            var messages = page.messages
+            while page.more, let last = messages.last {
+                page = try await api.history(of: entry.id, at: .after(last.mid), token: account.accessToken)
+                messages += page.messages
+            }
+            let copy = viewer.replica.conversations[entry.id]
+            let isEqual = copy?.messages == messages
+            #expect(isEqual, "\(entry.id): \(copy?.messages.count ?? 0) of \(messages.count)")
+            if let known = copy?.entry {
+                #expect(known.members.sorted() == entry.members.sorted() && known.title == entry.title)
             }
         }
     }
@@ -99,24 +74,6 @@ import Testing
         if case .live = update { true } else { false }
     }
 
-    private static func withWorld(_ body: (World) async throws -> Void) async throws {
-        let stack = try StackProcess()
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let outcome: Result<Void, any Error>
-        do {
-            try await stack.up(gateways: 2, workers: 1, settings: ["PARLEY_QUEUE_CAP=100"])
-            let gateways = try stack.description().gateways.map { try GatewayAddress($0.url) }
-            let api = ParleyAPI(gateways[0], group: group)
-            outcome = .success(try await body(World(stack: stack, group: group, gateways: gateways, api: api)))
-            await api.shutdown()
-        } catch {
-            outcome = .failure(error)
-        }
-        try await stack.down()
-        try await group.shutdownGracefully()
-        try outcome.get()
-    }
-
     /// Writes, edits and deletes in these conversations until it is cancelled.
     /// - Returns: the last message of each.
     private static func chatter(
@@ -142,7 +99,7 @@ import Testing
     }
 
     @Test func `it rebuilds from history while messages go on arriving`() async throws {
-        try await Self.withWorld { world in
+        try await ClientWorld.with(settings: ["PARLEY_QUEUE_CAP=100"]) { world in
             let (ann, bob) = (try await world.person("ann"), try await world.person("bob"))
             let eve = try await world.person("eve")
             let writer = try world.session(ann, "desk")
@@ -172,7 +129,7 @@ import Testing
             let group = try await world.api.createGroup(
                 title: "Team",
                 members: [bob.user, eve.user],
-                key: .random(unixMilliseconds: Int64(Date().timeIntervalSince1970 * 1000)),
+                key: world.newID(),
                 token: ann.accessToken
             )
             for number in 0..<5 {
@@ -181,7 +138,7 @@ import Testing
             try await world.api.rename(group, to: "The team", token: ann.accessToken)
 
             let chatter = Self.chatter(writer, in: [.user(bob.user), .conversation(group)])
-            phone = try world.session(bob, "phone", resuming: viewer)
+            phone = try world.session(bob, "phone", resume: viewer.cursor, known: viewer.replica.known)
             updates = phone.updates.makeAsyncIterator()
             var isBroken = false
             try await viewer.follow(phone, &updates) { [phone] viewer, update in
@@ -197,7 +154,7 @@ import Testing
             chatter.cancel()
             let last = try await chatter.value
             try await viewer.follow(phone, &updates) { viewer, _ in last.allSatisfy(viewer.has) }
-            try await world.compare(viewer, bob)
+            try await Self.compare(viewer, bob, at: world.api)
             let seen = viewer.replica.conversations
             for (conv, news) in viewer.news {
                 #expect(news == news.sorted() && Set(news).count == news.count, "once, in order: \(conv)")
@@ -213,7 +170,7 @@ import Testing
     }
 
     @Test func `a new epoch is one more resync`() async throws {
-        try await Self.withWorld { world in
+        try await ClientWorld.with(settings: ["PARLEY_QUEUE_CAP=100"]) { world in
             let (ann, bob) = (try await world.person("ann"), try await world.person("bob"))
             let writer = try world.session(ann, "desk")
             var viewer = Viewer(bob)
@@ -243,7 +200,7 @@ import Testing
             chatter.cancel()
             let last = try await chatter.value
             try await viewer.follow(phone, &updates) { viewer, _ in last.allSatisfy(viewer.has) }
-            try await world.compare(viewer, bob)
+            try await Self.compare(viewer, bob, at: world.api)
             let isWhole = viewer.news[sent[0].conv] == viewer.replica.conversations[sent[0].conv]?.messages.map(\.mid)
             #expect(isWhole, "everything once, in order")
             for session in [writer, phone] { await session.close() }

@@ -37,7 +37,7 @@ extension ParleySession {
 
     /// Says that everything up to `seq` was read, now or on return.
     public func read(_ conversation: ConversationID, upTo seq: Int64) {
-        guard isReady else { return state.addRead(conversation, upTo: seq) }
+        guard isReady, socket?.isOpen == true else { return state.addRead(conversation, upTo: seq) }
         send(ClientFrame(.read(conv: conversation, seq: seq)))
     }
 
