@@ -32,8 +32,10 @@ struct ClientWorld {
         try outcome.get()
     }
 
+    /// Somebody new of that name and a few letters more.
     func person(_ name: String) async throws -> Account {
-        try await api.signUp(username: name, password: "a long password", displayName: name)
+        let username = "\(name)-\(UserID.random().description.prefix(6))"
+        return try await api.signUp(username: username, password: "a long password", displayName: name)
     }
 
     func session(
