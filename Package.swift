@@ -23,7 +23,7 @@ let package = Package(
     products: [
         .executable(name: "parley", targets: ["parley"]),
         .executable(name: "parley-load", targets: ["parley-load"]),
-        .library(name: "ParleyClient", targets: ["ParleyClient"]),
+        .library(name: "ParleyClient", targets: ["ParleyClient", "ParleyWire"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

@@ -118,6 +118,9 @@ final class SessionHub: @unchecked Sendable {
         }
     }
 
+    /// The one that has waited for longest first.
+    func waitingPolls(of user: UserID) -> [Poll] { readersByUser[user]?.compactMap { $0 as? Poll } ?? [] }
+
     /// All sends of a session go through one connection: their order is its order.
     func connection(of session: Session) -> RedisConnection { connections[session.id % connections.count] }
 

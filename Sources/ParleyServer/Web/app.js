@@ -31,8 +31,13 @@ async function load() {
     } while (cursor !== null);
     model.me = me;
     model.learn([profile]);
+    const listed = new Set(conversations.map(({ id }) => id));
+    for (const [id, conversation] of model.all) {
+        conversation.forget();
+        const isLeft = conversation.kind === "group" && !listed.has(id);
+        if (isLeft && conversation !== chat.conversation) model.all.delete(id);
+    }
     for (const conversation of conversations) model.get(conversation.id).refresh(conversation);
-    for (const conversation of model.all.values()) conversation.loaded = false;
     restorePending();
     await meetStrangers();
     model.complete = true;

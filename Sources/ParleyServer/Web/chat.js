@@ -100,6 +100,8 @@ export class Chat {
         this.#failed = false;
         this.#renderHistory();
         const path = `/v1/conversations/${conversation.id}/messages?limit=${PAGE}${before}`;
+        const { generation } = conversation;
+        const isCurrent = () => conversation.generation === generation;
         try {
             // The list tells nothing of how far the others of a group are.
             const isNew = conversation.kind === "group" && !before;
@@ -107,14 +109,15 @@ export class Chat {
                 this.#parley.request("GET", path),
                 isNew ? this.#parley.request("GET", `/v1/conversations/${conversation.id}`) : { positions: [] },
             ]);
-            conversation.addHistory(messages, more);
+            if (isCurrent()) conversation.addHistory(messages, more);
             for (const { user, ...position } of positions) conversation.advance(user, position);
         } catch (error) {
-            if (error.code === "not_found") conversation.addHistory([], false);
+            if (error.code === "not_found" && isCurrent()) conversation.addHistory([], false);
             else if (conversation === this.conversation) this.#failed = true;
         }
         if (this.#loading === conversation) this.#loading = null;
         if (conversation !== this.conversation) return;
+        if (!isCurrent()) return this.reload();
         this.#keepPlace(() => this.#changed());
         this.#read();
     }

@@ -9,8 +9,8 @@ const KEPT = 200; // messages kept of a conversation that is not scrolled back
  * A message on its way or committed. `state`: "sending", "failed", or "sent" once it has a mid; whether it was
  * delivered or read follows from the other's positions.
  */
-function committed(target, { mid, seq, ts, from, body }) {
-    return Object.assign(target, { mid, seq, ts, from, body, state: "sent" });
+function committed(target, { mid, seq, ts, from, body, rev }) {
+    return Object.assign(target, { mid, seq, ts, from, body, rev, state: "sent" });
 }
 
 export class Conversation {
@@ -28,6 +28,7 @@ export class Conversation {
     draft = "";
     loaded = false; // the newest page of history is in `messages`
     more = false; // older ones are in history
+    generation = 0; // of `messages`: pages that were asked for before they were forgotten do not fit any more
 
     constructor(id) {
         this.id = id;
@@ -36,14 +37,18 @@ export class Conversation {
         this.members = id.slice(2).split(":");
     }
 
-    /** The conversation object of the server; cached pages may be stale, so they go. */
+    /** Cached pages may be stale: edits and deletions that were missed are not told again. */
+    forget() {
+        Object.assign(this, { last: null, unread: 0, messages: [], loaded: false, more: false });
+        this.generation += 1;
+    }
+
+    /** The conversation object of the server. A message that came meanwhile is newer than the last one it names. */
     refresh({ kind, title, members, last, unread, read_seq, positions, muted, muted_until }) {
-        Object.assign(this, { kind, title, unread: unread ?? 0, readSeq: read_seq ?? 0 });
+        Object.assign(this, { kind, title, readSeq: read_seq ?? 0 });
         if (members?.length) this.members = members;
-        this.last = last ?? null;
         this.setMute({ muted, muted_until });
-        this.messages = [];
-        this.loaded = false;
+        if ((last?.seq ?? 0) >= (this.last?.seq ?? 0)) Object.assign(this, { last: last ?? null, unread: unread ?? 0 });
         for (const { user, ...position } of positions ?? []) this.advance(user, position);
     }
 
