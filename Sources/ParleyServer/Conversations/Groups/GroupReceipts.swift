@@ -3,11 +3,11 @@ import ParleyWire
 import RedisClient
 import Synchronization
 
-/// How far members of groups have read, and got delivered, told to the other members by one publication a window.
+/// How far members of groups have read, and got delivered, told to the other members once in a while.
 ///
 /// Of several steps of a member in a window the last alone is told. What members have read is in Redis already; what was
-/// delivered to them gets there from here, all of a window by one call a group. It is a courtesy: should this process
-/// die, the next message delivered makes up for it.
+/// delivered to them gets there from here, by one call a group. It is a courtesy: should this process die, the next message
+/// delivered makes up for it.
 final class GroupReceipts: Sendable {
     private struct Moved {
         /// Delivered up to here.
@@ -17,15 +17,16 @@ final class GroupReceipts: Sendable {
 
     private struct State {
         var moved: [ConversationID: [UserID: Moved]] = [:]
-        var isWaiting = false
+        /// When it is to be told; nil while there is nothing.
+        var due: ContinuousClock.Instant?
     }
 
     private let redis: RedisClient
     private let epochs: EpochKeeper
     private let state = Mutex(State())
 
-    /// How long positions are gathered.
-    static let window = Duration.seconds(1)
+    /// How long positions are gathered: those read, and those only delivered, which change with every message.
+    private static let windows = (read: Duration.seconds(1), delivered: Duration.seconds(5))
 
     init(redis: RedisClient, epochs: EpochKeeper) {
         self.redis = redis
@@ -44,18 +45,20 @@ final class GroupReceipts: Sendable {
     }
 
     private func move(_ moved: Moved, _ user: UserID, _ group: ConversationID) {
-        let isFirst = state.withLock { state in
+        let due = ContinuousClock.now + (moved.hasRead ? Self.windows.read : Self.windows.delivered)
+        let isNext = state.withLock { state in
             let known = state.moved[group]?[user] ?? Moved()
             state.moved[group, default: [:]][user] = Moved(
                 seq: max(known.seq, moved.seq),
                 hasRead: known.hasRead || moved.hasRead
             )
-            defer { state.isWaiting = true }
-            return !state.isWaiting
+            guard state.due.map({ due < $0 }) ?? true else { return false }
+            state.due = due
+            return true
         }
-        guard isFirst else { return }
+        guard isNext else { return }
         Task {
-            try? await Task.sleep(for: Self.window)
+            try? await Task.sleep(until: due, clock: .continuous)
             await tell()
         }
     }
