@@ -662,3 +662,38 @@ def test_a_new_epoch_makes_a_page_read_history_anew(fleet, windows):
     bob.online()
     bob.sees(stop())
     shows_all(bob, ada.history(group))
+
+
+HOLD_OLDER = """
+const real = window.fetch;
+window.held = [];
+window.fetch = async (url, options) => {
+    const answer = await real(url, options);
+    if (String(url).includes("before=")) await new Promise((resolve) => window.held.push(resolve));
+    return answer;
+};
+"""
+
+
+def test_an_older_page_that_comes_late_leaves_no_hole(own, windows):
+    """It was asked for before the session began afresh, and fits no more."""
+    ada, bob, group, _ = fresh_pair(own, windows)
+    for number in range(40):
+        ada.send(group, f"later {number}")
+    bob.sees("later 39")
+    bob.driver.refresh()
+    bob.sees("later 39")
+    loads = bob.loads
+    bob.driver.execute_script(HOLD_OLDER)
+    bob.driver.execute_script("document.getElementById('scroll').scrollTop = 0")
+    bob.wait(lambda: bob.driver.execute_script("return held.length") == 1, "the older page")
+    bob.cut(True)
+    for number in range(250):
+        ada.send(group, f"away {number}")
+    bob.cut(False)
+    bob.wait(lambda: bob.loads > loads, "a fresh start")
+    bob.driver.execute_script("held.forEach((release) => release()); window.held = { push: (release) => release() };")
+    bob.sees("away 249")
+    texts = ada.history(group)
+    assert bob.texts == texts[-len(bob.texts):]
+    shows_all(bob, texts)
