@@ -72,7 +72,8 @@ let package = Package(
             // Embedded, so that a binary can be moved anywhere.
             resources: [
                 .embedInCode("Operations/Migrations"),
-                .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
+                .embedInCode("Messages/Queues.lua"), .embedInCode("Messages/Commit.lua"),
+                .embedInCode("Messages/Delivery.lua"),
                 .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
                 .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),

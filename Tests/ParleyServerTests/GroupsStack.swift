@@ -147,7 +147,7 @@ struct GroupsGateway: Sendable {
             history: history,
             epochs: epochs,
             commit: commit,
-            fanOut: FanOut(redis: redis, epochs: epochs, queueCap: commit.queueCap, logger: logger)
+            fanOut: FanOut(redis: redis, epochs: epochs, queueLimits: commit.queueLimits, logger: logger)
         )
         conversations = ConversationStore(
             postgres: pool,

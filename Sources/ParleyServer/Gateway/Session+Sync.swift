@@ -291,8 +291,8 @@ extension Session {
     }
 }
 
-/// What a delivered receipt needs of a message between two, read from its fixed beginning:
-/// `{"mid":"…","ts":…,"seq":…,"type":"message","conv":"d:…","from":"…"`.
+/// What a delivered receipt needs of an event, read from its fixed beginning:
+/// `{"mid":"…","ts":…,"seq":…,"type":"message","conv":"…","from":"…"`.
 struct DeliveredMessage {
     let conversation: ConversationID
     let sender: UserID
@@ -307,9 +307,7 @@ struct DeliveredMessage {
             while sender == nil, let key = try? scanner.nextKey(), let value = try? scanner.value() {
                 switch key.string() {
                 case "seq": seq = value.integer()
-                case "conv":
-                    conversation = value.identifier()
-                    guard conversation?.isDirect == true else { return nil }
+                case "conv": conversation = value.identifier()
                 case "from": sender = value.identifier()
                 default: break
                 }

@@ -5,12 +5,6 @@
 -- Numbers below 10^14 keep all their digits in a concatenation; sequence numbers and milliseconds are such.
 
 local UNIX_2025 = 1735689600000  -- milliseconds; message ids count from here
-local DAY = 86400000
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
 
 local function split_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -66,49 +60,6 @@ local function with_id(entry, mid, ms, sequence)
   return head_of(string.sub(entry, 1, 7) == '{"mid":', mid, ms, sequence) .. string.sub(entry, 2)
 end
 
-local CAP_PAUSE = 64  -- entries between two cuts of a queue to its cap, each of which costs a third of an XADD
-
--- Appends to a sync queue. Returns the entry's position, or nil and an error table.
-local function append_to_queue(queue_key, event, cap)
-  local id = redis.pcall('XADD', queue_key, '0-*', 'e', event)
-  if type(id) ~= 'string' then return nil, id end
-  local q = string.sub(id, 3)
-  if tonumber(q) % CAP_PAUSE == 0 then redis.pcall('XTRIM', queue_key, 'MAXLEN', '~', cap) end
-  return q
-end
-
--- Wakes the gateways that hold the user's sessions.
-local function wake(user, epoch, q, event) redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. q .. ' ' .. event) end
-
--- Appends to a sync queue and wakes its readers. Returns an error table or nil.
-local function enqueue(queue_key, user, epoch, event, cap)
-  local q, failure = append_to_queue(queue_key, event, cap)
-  if not q then return failure end
-  wake(user, epoch, q, event)
-end
-
--- Appends to one of many sync queues whose readers are woken together: notes user and position, by turns, in `places`.
--- Returns an error table or nil.
-local function enqueue_among(places, queue_key, user, event, cap)
-  local q, failure = append_to_queue(queue_key, event, cap)
-  if not q then return failure end
-  places[#places + 1] = user
-  places[#places + 1] = q
-end
-
-local FEW = 8  -- users who are woken by name in any case
-
--- Wakes the readers of all places that an event took. Every event loop of the gateways listens to 'groups' and looks for
--- its own users among those named: that is dearer than to be woken for one of them by name, and cheaper than for four.
-local function wake_all(places, epoch, event)
-  local users = #places / 2
-  if users > FEW and users >= 4 * redis.call('PUBSUB', 'NUMSUB', 'groups')[2] then
-    redis.call('PUBLISH', 'groups', epoch .. ' ' .. table.concat(places, ',') .. ' ' .. event)
-  else
-    for i = 1, #places, 2 do wake(places[i], epoch, places[i + 1], event) end
-  end
-end
-
 -- A place in the log, as marks and chunks name it.
 local function place_of(ms, sequence) return string.format('%.0f-%04.0f', ms, sequence) end
 
@@ -158,7 +109,7 @@ end
 -- KEYS  epoch, conversation, lane, dedup bucket, late dedup, pending, then the queue of each co-located recipient; of a
 --       group its members, chunks and owed at the end
 -- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
---       time of a look-up in history or '', dedup window in ms, queue cap, event members (JSON without braces, seq,
+--       time of a look-up in history or '', dedup window in ms, queue limits, event members (JSON without braces, seq,
 --       mid, ts and cid), what the message that it names is to it (below), number of co-located recipients, those
 --       recipients, the other recipients (chunks first: see postpone)
 -- A reply, and a change of a message (an edit, a deletion), names a message: 'named' wants it looked up, '' names none
@@ -218,12 +169,12 @@ local function send(KEYS, ARGV)
   local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, cap, places, pending = tonumber(ARGV[14]), ARGV[11], {}, nil
+  local colocated, limits, places, pending = tonumber(ARGV[14]), ARGV[11], {}, nil
   for i = 15, #ARGV do
     local user, n = ARGV[i], i - 14
     if blocked or n > colocated
-      or user == sender and enqueue(KEYS[6 + n], user, epoch, own_event, cap)
-      or user ~= sender and enqueue_among(places, KEYS[6 + n], user, event, cap) then
+      or user == sender and enqueue(KEYS[6 + n], user, epoch, own_event, limits)
+      or user ~= sender and enqueue_among(places, KEYS[6 + n], user, event, limits) then
       pending = pending or {}
       pending[#pending + 1] = n
     end

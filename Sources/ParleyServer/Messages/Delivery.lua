@@ -50,7 +50,7 @@ redis.register_function{
 }
 
 -- deliver: appends one event to one queue, once. KEYS epoch, queue, user.
--- ARGV epoch, conv, user, mark's '<ms>-<sequence>', event, queue cap. Answers 'delivered', 'repeat', 'failed <why>'
+-- ARGV epoch, conv, user, mark's '<ms>-<sequence>', event, queue limits. Answers 'delivered', 'repeat', 'failed <why>'
 -- or 'epoch <current>'.
 redis.register_function('deliver_@VERSION@', function(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[1], 'id')
@@ -89,8 +89,8 @@ redis.register_function{
 
 -- chunk: delivers the oldest chunk of a group's fan-out, all of it, once.
 -- KEYS epoch, conversation, lane, pending, chunks, owed, then the queue of each user of the chunk.
--- ARGV epoch, conv, lane number, queue cap, the chunk ('' to ask for it). Answers the chunk that is the oldest then, ''
--- for none, or 'epoch <current>'.
+-- ARGV epoch, conv, lane number, queue limits, the chunk ('' to ask for it). Answers the chunk that is the oldest then,
+-- '' for none, or 'epoch <current>'.
 redis.register_function('chunk_@VERSION@', function(KEYS, ARGV)
   local current, conv = redis.call('HGET', KEYS[1], 'id'), ARGV[2]
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end

@@ -165,7 +165,7 @@ struct PublishedEntry {
     let epoch: String
     let q: Int64
     let event: ByteBuffer
-    /// What a delivered receipt would say of it; nil where there are none.
+    /// Of a message, what a delivered receipt says.
     let delivery: DeliveredMessage?
 
     fileprivate init(epoch: String, q: Int64, event: ByteBuffer, delivery: DeliveredMessage?) {
@@ -189,11 +189,13 @@ struct PublishedFanOut {
     private let epoch: String
     private let places: ByteBuffer
     private let event: ByteBuffer
+    private let delivery: DeliveredMessage?
 
     /// - Parameter payload: `<epoch> <user>,<q>,<user>,<q>… <event>`.
     init?(_ payload: ByteBuffer) {
         guard let words = PublishedWords.split(payload) else { return nil }
         (epoch, places, event) = words
+        delivery = DeliveredMessage(event)
     }
 
     func forEach(_ body: (_ user: UserID, _ q: Int64) -> Void) {
@@ -214,8 +216,7 @@ struct PublishedFanOut {
     }
 
     func entry(at q: Int64) -> PublishedEntry {
-        // Nobody is told that a group's message was delivered.
-        PublishedEntry(epoch: epoch, q: q, event: event, delivery: nil)
+        PublishedEntry(epoch: epoch, q: q, event: event, delivery: delivery)
     }
 }
 

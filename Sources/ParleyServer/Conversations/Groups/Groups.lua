@@ -39,9 +39,9 @@ end)
 -- change: applies one change of a group, an entry of the commit log like a message, but without a seq of its own.
 -- KEYS  epoch, conversation, lane, pending, then the queue of each co-located recipient, members, chunks, owed
 -- ARGV  epoch, conversation, lane number, version that the change makes, version that the recipients are of, 'add',
---       'remove' or '' (no member), the members concerned with commas between, event members (as of send), queue cap,
---       number of co-located recipients, those recipients, the other recipients: the members before the change and
---       those who join
+--       'remove' or '' (no member), the members concerned with commas between, event members (as of send), queue
+--       limits, number of co-located recipients, those recipients, the other recipients: the members before the change
+--       and those who join
 -- Answers 'changed <mid> <seq> <ts> [pending recipients]', 'seed', 'stale <version in force> <members>' (applied
 --       before, not yet its turn, or meant for others), 'epoch <current>'
 redis.register_function('change_@VERSION@', function(KEYS, ARGV)
