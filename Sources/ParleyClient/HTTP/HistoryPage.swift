@@ -78,7 +78,12 @@ extension HistoryMessage {
 
 extension EventType {
     /// Whether such an event is an entry of history, with a mid of its own.
-    var isEntry: Bool { [.message, .memberAdded, .memberRemoved, .conversation].contains(self) }
+    var isEntry: Bool {
+        switch self {
+        case .message, .memberAdded, .memberRemoved, .conversation: true
+        case .edited, .deleted, .receipt, .friendRequest, .friendAccepted, .friendRemoved, .unknown: false
+        }
+    }
 }
 
 extension HistoryPage {
