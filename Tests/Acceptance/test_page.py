@@ -174,7 +174,7 @@ def on_two_gateways(stay, move):
 
 
 @pytest.fixture(scope="module")
-def own(build):
+def fleet(build):
     """A stack with short queues, whose gateways these tests may kill."""
     patch = pytest.MonkeyPatch()
     patch.setenv("PARLEY_QUEUE_CAP", "100")
@@ -188,10 +188,10 @@ def own(build):
 
 
 @pytest.fixture(scope="module")
-def windows(own):
+def windows(fleet):
     """Ada and Bob, signed up, in a conversation of one message each way."""
     opened = []
-    page = own.gateways[0]
+    page = fleet.gateways[0]
     try:
         # Both names of this machine must do.
         for url in (page.replace("127.0.0.1", "localhost"), page):
@@ -224,9 +224,9 @@ def quiet(request, windows):
 
 
 @pytest.fixture
-def outage(own):
+def outage(fleet):
     """kill -9 of gateways by port, and their return: at the latest when the test is over."""
-    names = {urlsplit(gateway["url"]).port: gateway["name"] for gateway in own.json["gateways"]}
+    names = {urlsplit(gateway["url"]).port: gateway["name"] for gateway in fleet.json["gateways"]}
 
     class Outage:
         ports = set(names)
@@ -234,12 +234,12 @@ def outage(own):
 
         def kill(self, *ports):
             for port in ports:
-                own("kill", names[port])
+                fleet("kill", names[port])
                 self.killed.add(port)
 
         def end(self):
             while self.killed:
-                own("start", names[self.killed.pop()])
+                fleet("start", names[self.killed.pop()])
 
     outage = Outage()
     yield outage
@@ -444,18 +444,18 @@ def test_rules_of_the_client_library(windows):
     assert answer["conversations"] == ["d:a:b", "d:a:b", "d:9:a"]
 
 
-def test_groups_are_shown_and_written_in(own, windows):
+def test_groups_are_shown_and_written_in(fleet, windows):
     """They are made by other clients as yet; the page takes what comes of them."""
     ada, bob = windows
     people = []
     for window in windows:
         credentials = {"username": window.username, "password": "correct horse battery"}
-        people.append(httpx.post(own.gateways[0] + "/v1/login", json=credentials, timeout=WAIT).json())
+        people.append(httpx.post(fleet.gateways[0] + "/v1/login", json=credentials, timeout=WAIT).json())
     owner, member = people
     headers = {"Authorization": f"Bearer {owner['access_token']}", "Idempotency-Key": secrets.token_hex(8)}
 
     def change(method, path, **body):
-        answer = httpx.request(method, own.gateways[1] + path, json=body, headers=headers, timeout=WAIT)
+        answer = httpx.request(method, fleet.gateways[1] + path, json=body, headers=headers, timeout=WAIT)
         assert answer.is_success, answer.text
         return answer
 
@@ -557,9 +557,9 @@ def shows_all(window, texts):
     assert window.texts == texts
 
 
-def fresh_pair(own, windows):
+def fresh_pair(fleet, windows):
     """A group of the two alone, open in Bob's window, with thirty messages."""
-    ada, bob = (Script(own, window) for window in windows)
+    ada, bob = (Script(fleet, window) for window in windows)
     group = ada("POST", "/v1/conversations", title=secrets.token_hex(4), members=[bob.id])["id"]
     mids = [ada.send(group, f"number {number}") for number in range(30)]
     window = windows[1]
@@ -568,8 +568,8 @@ def fresh_pair(own, windows):
     return ada, window, group, mids
 
 
-def test_beyond_its_queue_a_page_reads_history_anew(own, windows):
-    ada, bob, group, mids = fresh_pair(own, windows)
+def test_beyond_its_queue_a_page_reads_history_anew(fleet, windows):
+    ada, bob, group, mids = fresh_pair(fleet, windows)
     loads = bob.loads
     bob.cut(True)
     bob.wait(lambda: bob.one("#banner").text.startswith("Reconnecting…"), "the banner")
@@ -597,13 +597,13 @@ def test_beyond_its_queue_a_page_reads_history_anew(own, windows):
     shows_all(bob, ada.history(new))
 
 
-def test_a_new_epoch_makes_a_page_read_history_anew(own, windows):
-    ada, bob, group, mids = fresh_pair(own, windows)
+def test_a_new_epoch_makes_a_page_read_history_anew(fleet, windows):
+    ada, bob, group, mids = fresh_pair(fleet, windows)
     ada("PATCH", f"/v1/conversations/{group}/messages/{mids[7]}", body="number 7, edited")
     bob.sees("number 7, edited")
-    poll(lambda: own.sql(f"SELECT count(*) FROM messages WHERE conversation_id = '{group}' AND rev IS NOT NULL") == "1")
+    poll(lambda: fleet.sql(f"SELECT count(*) FROM messages WHERE conversation_id = '{group}' AND rev IS NOT NULL") == "1")
     loads = bob.loads
-    own.redis("flushall")
+    fleet.redis("flushall")
     stop = ada.talk(group)
     bob.wait(lambda: bob.loads > loads, "a fresh start")
     bob.online()
@@ -622,9 +622,9 @@ window.fetch = async (url, options) => {
 """
 
 
-def test_an_older_page_that_comes_late_leaves_no_hole(own, windows):
+def test_an_older_page_that_comes_late_leaves_no_hole(fleet, windows):
     """It was asked for before the session began afresh, and fits no more."""
-    ada, bob, group, _ = fresh_pair(own, windows)
+    ada, bob, group, _ = fresh_pair(fleet, windows)
     for number in range(40):
         ada.send(group, f"later {number}")
     bob.sees("later 39")
