@@ -106,8 +106,10 @@ def test_idle_listeners(stack, load, tmp_path):
     requests = {}
     for receive in (["long-poll"], ["poll", "--poll-every", "500ms"]):
         path = tmp_path / f"{receive[0]}.json"
-        load("connect", "--stack", stack.directory / "stack.json", "--users", 20, "--duration", 3, "--receive", *receive,
-             "--json", path)
+        load(
+            "connect", "--stack", stack.directory / "stack.json", "--users", 20, "--duration", 3,
+            "--receive", *receive, "--json", path,
+        )
         result = json.loads(path.read_text())
         assert result["connected"] == 20 and result["server_cpu_us_per_session_second"] > 0
         requests[receive[0]] = result["http_requests"]

@@ -675,9 +675,9 @@ window.fetch = async (url, options) => {
 """
 
 
-def test_an_older_page_that_comes_late_leaves_no_hole(own, windows):
+def test_an_older_page_that_comes_late_leaves_no_hole(fleet, windows):
     """It was asked for before the session began afresh, and fits no more."""
-    ada, bob, group, _ = fresh_pair(own, windows)
+    ada, bob, group, _ = fresh_pair(fleet, windows)
     for number in range(40):
         ada.send(group, f"later {number}")
     bob.sees("later 39")

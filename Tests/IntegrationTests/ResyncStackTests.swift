@@ -129,7 +129,7 @@ import Testing
             // Away: more than the queue keeps, changes of what the device has, and a group it does not know.
             _ = try await writer.edit(first[4].mid, in: first[4].conv, body: "edited while away")
             _ = try await writer.delete(first[7].mid, in: first[7].conv)
-            for number in 0..<130 {
+            for number in 0..<250 {
                 _ = try await writer.send(MessageContent(body: "away \(number)"), to: .user(bob.user))
             }
             let group = try await world.api.createGroup(
