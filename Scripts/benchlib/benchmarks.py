@@ -88,6 +88,16 @@ TABLE = (
         ),
     ),
     Benchmark(
+        "resume", "50 devices come back one after the other, each having missed 1,000 messages",
+        "resume --users 50 --missed 1000 --seed-users", 20,
+        (
+            Figure("from connecting to the first of them, p50 and p99", ("first_ms.p50", "first_ms.p99"), "ms",
+                   "≤ 20 ms"),
+            Figure("from connecting to the last, p50 and p99", ("all_ms.p50", "all_ms.p99"), "ms", "≤ 200 ms"),
+            Figure("devices that got anything else", ("incomplete",), target="0"),
+        ),
+    ),
+    Benchmark(
         "devices", "1:1 chat at 500 messages/s, three devices a user",
         "chat --users 1000 --rate 500 --devices 3 --duration 30 --seed-users", 50,
         (

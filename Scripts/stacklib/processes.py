@@ -149,11 +149,27 @@ def is_free(port):
     return True
 
 
+CLAIMS = []  # sockets that hold the ports which this process has chosen, until it ends
+
+
+def claim(port):
+    """Whether no other stack that is starting just now has chosen this port. The name of a socket says so: the system
+    forgets it with the process."""
+    claimed = socket.socket(socket.AF_UNIX)
+    try:
+        claimed.bind(f"\0parley-port-{port}")
+    except OSError:
+        claimed.close()
+        return False
+    CLAIMS.append(claimed)
+    return True
+
+
 def free_port(taken):
     """A free port, below those the kernel gives to outgoing connections: a server that was killed must find
     its port free again, however many clients connect meanwhile. Adds it to `taken`."""
-    for port in random.sample(range(20000, 32000), 2000):
-        if port not in taken and is_free(port):
+    for port in random.sample(range(26000, 32000), 2000):
+        if port not in taken and claim(port) and is_free(port):
             taken.add(port)
             return port
-    raise StackError("no free port between 20000 and 32000")
+    raise StackError("no free port between 26000 and 32000")

@@ -10,7 +10,7 @@ struct ParleyLoad: AsyncParsableCommand {
             session did not hold, 2 when the run could not take place.
             """,
         subcommands: [
-            Chat.self, Group.self, Connect.self, Mixed.self, SelfTest.self, Check.self, RenderReport.self,
+            Chat.self, Group.self, Connect.self, Mixed.self, Resume.self, SelfTest.self, Check.self, RenderReport.self,
             Capacity.self,
             Share.self,
         ]

@@ -80,6 +80,17 @@ def test_groups_with_several_devices(stack, load, tmp_path):
     assert "multiple of --members" in load("group", *arguments[1:], "--members", 7, code=64).stderr
 
 
+def test_resume(stack, load, tmp_path):
+    """More than a page of it; each of the two gateways is come back to."""
+    arguments = ["resume", "--stack", stack.directory / "stack.json", "--users", 3, "--missed", 150, "--seed-users"]
+    done = load(*arguments, "--json", tmp_path / "resume.json")
+    result = json.loads((tmp_path / "resume.json").read_text())
+    assert (result["scenario"], result["users"], result["missed"], result["incomplete"]) == ("resume", 3, 150, 0)
+    assert 0 < result["first_ms"]["p50"] < result["all_ms"]["p50"] <= result["all_ms"]["max"]
+    assert "not exactly what was missed   0" in done.stdout
+    assert "--missed" in load(*arguments, "--missed", 10_000, code=64).stderr
+
+
 def test_connect(stack, load, tmp_path):
     load(
         "connect", "--gateways", ",".join(stack.gateways), "--users", 40, "--duration", 1, "--processes", 2,

@@ -85,10 +85,10 @@ struct TemporaryDirectory: Sendable {
 private let givenPorts = Mutex<Set<Int>>([])
 
 /// A loopback port that nobody listens on, below the range from which outgoing connections take theirs: a
-/// server that restarts must find its port free again. Each is given once.
+/// server that restarts must find its port free again, and below those of Scripts/stack. Each is given once.
 func freePort() throws -> Int {
     for _ in 0..<200 {
-        let port = Int.random(in: 20_000..<32_000)
+        let port = Int.random(in: 20_000..<26_000)
         let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard socket >= 0 else { throw TestSupportError("socket: \(String(cString: strerror(errno)))") }
         defer { close(socket) }
@@ -103,5 +103,5 @@ func freePort() throws -> Int {
         }
         if bound == 0, givenPorts.withLock({ $0.insert(port).inserted }) { return port }
     }
-    throw TestSupportError("no free port between 20000 and 32000")
+    throw TestSupportError("no free port between 20000 and 26000")
 }

@@ -271,7 +271,8 @@ struct SessionHubs: Sendable {
     }
 }
 
-/// A durable event at its place in a user's queue.
+/// A durable event at its place in a user's queue. The event was encoded once, for its commit; here its bytes are copied
+/// behind the position, which is all that differs between those it goes to.
 enum EventFrame {
     /// As a whole WebSocket frame.
     static func encode(q: Int64, event: ByteBuffer) -> ByteBuffer {
