@@ -1,12 +1,15 @@
 public import Hummingbird
-import ParleyWire
+public import ParleyWire
 
 /// One's own profile, settings and password. All need a sign-in.
 public struct ProfileRoutes: Sendable {
     private let accounts: Accounts
+    /// Returns when what a user shows of their presence is in force.
+    private let presenceChanged: @Sendable (UserID) async throws -> Void
 
-    public init(accounts: Accounts) {
+    public init(accounts: Accounts, presenceChanged: @escaping @Sendable (UserID) async throws -> Void = { _ in }) {
         self.accounts = accounts
+        self.presenceChanged = presenceChanged
     }
 
     public func add(to router: some RouterMethods<ParleyRequestContext>) {
@@ -16,7 +19,16 @@ public struct ProfileRoutes: Sendable {
         }
         signedIn.patch("/v1/me") { request, context in
             let change: ProfileChange = try await request.decodeJSON()
-            return try await present(accounts.store.change(change, of: context.requireIdentity().user))
+            let user = try context.requireIdentity().user
+            let profile = try await present(accounts.store.change(change, of: user))
+            if change.concernsPresence {
+                do {
+                    try await presenceChanged(user)
+                } catch {
+                    throw HTTPProblem(.unavailable, "The change is made and not in force yet: ask again.")
+                }
+            }
+            return profile
         }
         signedIn.put("/v1/me/password") { request, context in
             try await changePassword(request.decodeJSON(), identity: context.requireIdentity())

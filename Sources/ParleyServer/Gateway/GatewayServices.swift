@@ -17,6 +17,7 @@ final class GatewayServices: Sendable {
     let acknowledger: Acknowledger
     let origins: OriginList
     let registry: GatewayRegistry
+    let presence: Presence
     let logger: Logger
 
     private let sessions = Atomic<Int>(0)
@@ -35,6 +36,7 @@ final class GatewayServices: Sendable {
         acknowledger: Acknowledger,
         origins: OriginList,
         registry: GatewayRegistry,
+        presence: Presence,
         logger: Logger
     ) {
         self.configuration = configuration
@@ -48,6 +50,7 @@ final class GatewayServices: Sendable {
         self.acknowledger = acknowledger
         self.origins = origins
         self.registry = registry
+        self.presence = presence
         self.logger = logger
     }
 

@@ -10,7 +10,12 @@ extension Session {
 
     var position: ReaderPosition? {
         guard stage == .attached, let identity else { return nil }
-        return ReaderPosition(user: identity.user, login: identity.login.description, cursor: cursor)
+        return ReaderPosition(
+            user: identity.user,
+            login: identity.login.description,
+            cursor: cursor,
+            lease: presenceLease
+        )
     }
 
     // MARK: Begin
@@ -90,6 +95,7 @@ extension Session {
                 )
             )
         )
+        enterPresence()
         if mode == .replay {
             readPage()
         } else if publishedEarly > attachment.head {
@@ -113,6 +119,7 @@ extension Session {
             return
         }
         guard entry.epoch == epoch else { return close(.epochChanged) }
+        checkWatches(entry.event)
         switch sync?.published(entry.q, isWritable: isWritable) {
         case .write: writeEvent(q: entry.q, entry.event, frame())
         case let action: run(action)
@@ -201,6 +208,7 @@ extension Session {
 
     private func writeEvent(q: Int64, _ event: ByteBuffer, _ frame: ByteBuffer) {
         write(frame)
+        checkWatches(event)
         if let delivery = DeliveredMessage(event), delivery.sender != identity?.user {
             acks.wrote(q: q, conversation: delivery.conversation, seq: delivery.seq)
         }

@@ -6,7 +6,8 @@ enum RedisFunctions {
         name: "parley",
         sources: [
             PackageResources.Commit_lua, PackageResources.Delivery_lua, PackageResources.Devices_lua,
-            PackageResources.Sync_lua, PackageResources.Epoch_lua, PackageResources.Groups_lua,
+            PackageResources.Presence_lua, PackageResources.Sync_lua, PackageResources.Epoch_lua,
+            PackageResources.Groups_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

@@ -8,6 +8,7 @@ public enum SchemaMigrations {
         migration(3, "groups", PackageResources._003_groups_sql),
         migration(4, "changes", PackageResources._004_changes_sql),
         migration(5, "history", PackageResources._005_history_sql),
+        migration(9, "presence", PackageResources._009_presence_sql),
     ]
 
     private static func migration(_ version: Int, _ name: String, _ sql: [UInt8]) -> Migration {

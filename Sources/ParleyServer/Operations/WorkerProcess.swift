@@ -6,7 +6,7 @@ import ServiceLifecycle
 import UnixSignals
 
 /// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and deletions, keeps partitions ahead
-/// of time.
+/// of time, and puts out the lights of those who are gone.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -45,7 +45,9 @@ public struct WorkerProcess {
         let groups = stores.groups(commit, logger: logger)
         let sweeper = GroupSweeper(outbox: groups, logger: logger)
         let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups), logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper, deletions]
+        let presence = stores.presence(try settings.gateway().presenceTerms, logger: logger)
+        let lights = PresenceSweeper(presence: presence, logger: logger)
+        var services: [any Service] = [archiver, partitions, sweeper, deletions, lights]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
