@@ -75,7 +75,8 @@ let package = Package(
                 .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
                 .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
                 .embedInCode("Messages/Epoch.lua"),
-                .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Presence/Presence.lua"),
+                .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),
+                .embedInCode("Friends/Relations.lua"), .embedInCode("Presence/Presence.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

@@ -20,7 +20,7 @@ EPOCH = 1_735_689_600_000  # milliseconds; message ids count from here
 # nobody has written in for the newer half of the time, with a twentieth of the older half.
 HUGE, ACTIVE, SILENT = 10, 2990, 1000
 THREADS = 4
-WARM_UP, RECENT, DEEP, COLD = 2000, 8000, 2000, 1000  # requests
+WARM_UP, RECENT, DEEP, LIST, COLD = 2000, 8000, 2000, 1000, 1000  # requests
 
 
 def lane(conversation):
@@ -107,6 +107,9 @@ def fill(sql, reader, rows, say):
         say(f"{last + 1:,} of {rows:,} messages, up to {name[:4]}-{name[4:6]}")
     sql(f"""
         UPDATE lanes SET position = greatest(position, ({end - EPOCH}::bigint << 22) + (lane << 12) + 4095);
+        INSERT INTO conversation_heads (conversation_id, last_mid)
+            SELECT id, (SELECT max(message_id) FROM messages WHERE conversation_id = id) FROM bench_talks WHERE seq > 0
+            ON CONFLICT (conversation_id) DO UPDATE SET last_mid = excluded.last_mid;
         DROP TABLE bench_talks;
         ANALYZE;
         CHECKPOINT;
@@ -182,8 +185,9 @@ def measure(url, token, paths, threads):
                 answer = connection.getresponse()
                 body = answer.read()
                 took = (time.perf_counter() - begin) * 1000
-                if answer.status != 200 or not json.loads(body)["messages"]:
-                    raise BenchError(f"GET {path} answered {answer.status} and {len(body)} bytes, no page of messages")
+                page = json.loads(body)
+                if answer.status != 200 or not (page.get("messages") or page.get("conversations")):
+                    raise BenchError(f"GET {path} answered {answer.status} and {len(body)} bytes, no page")
                 with lock:
                     times.append(took)
         except (BenchError, OSError, http.client.HTTPException, ValueError, KeyError) as failure:
@@ -239,6 +243,8 @@ def run(stack, rows, restart, say):
     rate = RECENT / (time.monotonic() - begin)
     say("reading deep in the past")
     deep_times = measure(url, reader.token(), list(deep(ids[:HUGE], start, DEEP, dice)), THREADS)
+    say("reading the list of conversations")
+    list_times = measure(url, reader.token(), ["/v1/conversations?limit=50"] * LIST, THREADS)
     say("reading conversations that nobody has read for months, after a restart of PostgreSQL")
     restart(lambda: forget(stack["postgres"]["data"]))
     # The server is awake, those conversations are not.
@@ -253,5 +259,6 @@ def run(stack, rows, restart, say):
             "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'messages'::regclass"
         )) / 2**30, 2),
         "fill_seconds": fill_seconds, "threads": THREADS, "pages_per_second": round(rate, 1),
-        "recent_ms": percentiles(recent_times), "deep_ms": percentiles(deep_times), "cold_ms": percentiles(cold_times),
+        "recent_ms": percentiles(recent_times), "deep_ms": percentiles(deep_times), "list_ms": percentiles(list_times),
+        "cold_ms": percentiles(cold_times),
     }

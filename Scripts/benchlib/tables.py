@@ -76,6 +76,7 @@ def history(result, file):
     kinds = (
         ("recent page of 50 messages", "recent_ms", HISTORY_TARGET),
         ("page of 50 in the middle of a huge conversation (`before=`)", "deep_ms", ""),
+        ("first page of 50 of a list of 4,000 conversations", "list_ms", ""),
         ("page of a conversation not read for months, not in memory", "cold_ms", ""),
     )
     with reading(file):

@@ -1,5 +1,6 @@
 """What every acceptance test has: a running stack, seen from outside."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -23,8 +24,8 @@ rm -rf "$2"
 class Stack:
     """Scripts/stack on a directory of its own."""
 
-    def __init__(self, build):
-        self.build = build
+    def __init__(self, build, **settings):
+        self.build, self.settings = build, settings
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="parley-acceptance-"))
         self.home.chmod(0o755)
         self.directory = self.home / "stack"
@@ -40,7 +41,10 @@ class Stack:
 
     def attempt(self, name, *arguments):
         """Runs a command; output and exit status are the caller's to judge."""
-        return subprocess.run(self.command(name, *arguments), capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(
+            self.command(name, *arguments), env={**os.environ, **self.settings}, capture_output=True, text=True,
+            timeout=300, check=False,
+        )
 
     def __call__(self, name, *arguments):
         """Runs a command that must succeed and returns what it printed."""
@@ -93,15 +97,29 @@ def build(request):
     return request.config.getoption("--build")
 
 
-@pytest.fixture(scope="session")
-def stack(build):
-    """Two gateways and a worker for all tests that do no harm to them."""
-    stack = Stack(build)
+@contextlib.contextmanager
+def running(build, gateways=2, workers=1, **settings):
+    """A stack that runs, its processes with these settings."""
+    stack = Stack(build, **settings)
     try:
-        stack("up", "--gateways", 2, "--workers", 1)
+        stack("up", "--gateways", gateways, "--workers", workers)
         yield stack
     finally:
         stack.end()
+
+
+@pytest.fixture(scope="session")
+def stack(build):
+    """Two gateways and a worker for all tests that do no harm to them."""
+    with running(build) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def fleet(build):
+    """Two gateways and a worker that a module's tests may break; each leaves them running."""
+    with running(build) as stack:
+        yield stack
 
 
 @pytest.fixture

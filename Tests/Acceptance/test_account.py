@@ -9,20 +9,8 @@ import urllib.parse
 import httpx
 import pytest
 from client import PASSWORD, PATIENCE, Account, Socket, poll, uuid7
-from conftest import Stack
 
 DAY = 86_400_000
-
-
-@pytest.fixture(scope="module")
-def own(build):
-    """Two gateways and a worker that these tests may break; each leaves them running."""
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 1)
-        yield stack
-    finally:
-        stack.end()
 
 
 def headers(account, token=None):
@@ -47,6 +35,10 @@ def shift(stack, conv, days, where="true"):
     stack.sql(
         f"UPDATE messages SET message_id = message_id - ({days * DAY}::bigint << 22) "
         f"WHERE conversation_id = '{conv}' AND {where}"
+    )
+    stack.sql(
+        "UPDATE conversation_heads AS head SET last_mid = (SELECT max(message_id) FROM messages AS m "
+        f"WHERE m.conversation_id = head.conversation_id AND type IS NULL) WHERE conversation_id = '{conv}'"
     )
 
 
@@ -98,15 +90,15 @@ def test_export_needs_a_sign_in(stack):
 
 
 @pytest.fixture
-def rich(own):
+def rich(fleet):
     """Somebody with 20,000 messages of 3 kB, of two months ago."""
-    url = own.gateways[0]
+    url = fleet.gateways[0]
     alice, bob = Account(url, "alice"), Account(url, "bob")
     with Socket(url, alice) as a:
         conv = a.message("today", to=bob.id)["conv"]
-        archived(own, conv, 1)
-    own.sql(f"UPDATE messages SET seq = 20001 WHERE conversation_id = '{conv}'")
-    own.sql(
+        archived(fleet, conv, 1)
+    fleet.sql(f"UPDATE messages SET seq = 20001 WHERE conversation_id = '{conv}'")
+    fleet.sql(
         "INSERT INTO messages (conversation_id, message_id, seq, sender_id, body) "
         "SELECT conversation_id, message_id - ((60 * 86400000::bigint - n * 10) << 22), n, sender_id, "
         f"rpad(n::text, 3000, 'x') FROM messages, generate_series(1, 20000) AS n WHERE conversation_id = '{conv}'"
@@ -160,15 +152,15 @@ def peak(pid):
     raise AssertionError("no VmHWM")
 
 
-def test_export_of_very_much_takes_little_memory(own, rich):
+def test_export_of_very_much_takes_little_memory(fleet, rich):
     alice, conv = rich
-    url, pid = own.gateways[0], own.processes["gateway-1"]["pid"]
+    url, pid = fleet.gateways[0], fleet.processes["gateway-1"]["pid"]
     before = peak(pid)
     with Download(url, alice) as download:
         assert download.read(1_000_000)
         # A slow client holds nobody's memory; a second export has to wait.
         time.sleep(3)
-        for gateway in own.gateways:
+        for gateway in fleet.gateways:
             second = alice.get(gateway, "/v1/me/export")
             assert second.status_code == 429 and second.json()["code"] == "rate_limited"
             assert int(second.headers["retry-after"]) > 0
@@ -180,29 +172,29 @@ def test_export_of_very_much_takes_little_memory(own, rich):
     assert len(download.received) > 60_000_000
     assert peak(pid) - before < 30
     # The next one may begin at once.
-    assert alice.get(own.gateways[1], "/v1/me/export").status_code == 200
+    assert alice.get(fleet.gateways[1], "/v1/me/export").status_code == 200
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_export_cut_off_is_seen(own, rich, how):
+def test_export_cut_off_is_seen(fleet, rich, how):
     alice, _ = rich
-    with Download(own.gateways[0], alice) as download:
+    with Download(fleet.gateways[0], alice) as download:
         assert download.read(1_000_000)
         try:
-            own(how, "gateway-1")
+            fleet(how, "gateway-1")
         finally:
-            own("start", "gateway-1")
+            fleet("start", "gateway-1")
         while download.read(1_000_000):
             pass
         assert not download.is_complete
     # A killed gateway's turn ends by itself; this test does not wait for it.
-    own.sql("UPDATE exports SET lease_until = 0")
-    assert export(own.gateways[1], alice)[-1]["complete"]
+    fleet.sql("UPDATE exports SET lease_until = 0")
+    assert export(fleet.gateways[1], alice)[-1]["complete"]
 
 
-def test_export_ends_with_its_sign_in(own, rich):
+def test_export_ends_with_its_sign_in(fleet, rich):
     alice, _ = rich
-    url = own.gateways[0]
+    url = fleet.gateways[0]
     token = alice.login(url)
     with Download(url, alice, token) as download:
         assert download.read(1_000_000)
@@ -225,8 +217,8 @@ def keys(stack, user):
     return [key for key in stack.redis("--scan", "--pattern", f"*:{user}").split() if key.startswith(("queue:", "user:"))]
 
 
-def test_deleted_account_leaves_its_messages_and_nothing_else(own):
-    first, second = own.gateways
+def test_deleted_account_leaves_its_messages_and_nothing_else(fleet):
+    first, second = fleet.gateways
     alice, bob = Account(first, "alice"), Account(first, "bob")
     other_token = alice.login(second)
     with (
@@ -237,7 +229,7 @@ def test_deleted_account_leaves_its_messages_and_nothing_else(own):
         conv = kept["conv"]
         b.message("I do", conv=conv)
         a.barrier()
-        assert keys(own, alice.id)
+        assert keys(fleet, alice.id)
         assert delete(first, alice, password="wrong password").json()["code"] == "forbidden"
         assert delete(first, alice, password=PASSWORD).status_code == 204
 
@@ -251,7 +243,7 @@ def test_deleted_account_leaves_its_messages_and_nothing_else(own):
         assert httpx.post(f"{second}/v1/login", json=login).status_code == 401
 
         # Bob keeps what they wrote, under an id that stands for nobody.
-        for url in own.gateways:
+        for url in fleet.gateways:
             assert [m["from"] for m in bob.history(url, conv)] == [bob.id, alice.id]
             shown = bob.get(url, f"/v1/users/{alice.id}").json()
             assert shown == {"id": alice.id, "username": "", "display_name": "Deleted user", "deleted": True}
@@ -272,13 +264,13 @@ def test_deleted_account_leaves_its_messages_and_nothing_else(own):
         # But a repeat of what was acknowledged is still a repeat.
         assert [m["seq"] for m in bob.history(first, conv)] == [2, 1]
 
-        assert keys(own, alice.id) == []
+        assert keys(fleet, alice.id) == []
         # What was under way may have made something again: it is looked after once more.
-        own.redis("hset", f"user:{{U0}}:{alice.id}", "device:late", "e 1 1")
-        own.sql("UPDATE account_deletions SET due_at = 0")
-        poll(lambda: own.sql("SELECT count(*) FROM account_deletions") == "0")
-    assert own.sql(f"SELECT count(*) FROM conversation_members WHERE user_id = '{alice.id}'") == "0"
-    assert own.sql(f"SELECT count(*) FROM deleted_users WHERE id = '{alice.id}'") == "1"
+        fleet.redis("hset", f"user:{{U0}}:{alice.id}", "device:late", "e 1 1")
+        fleet.sql("UPDATE account_deletions SET due_at = 0")
+        poll(lambda: fleet.sql("SELECT count(*) FROM account_deletions") == "0")
+    assert fleet.sql(f"SELECT count(*) FROM conversation_members WHERE user_id = '{alice.id}'") == "0"
+    assert fleet.sql(f"SELECT count(*) FROM deleted_users WHERE id = '{alice.id}'") == "1"
     # The name may be taken again; it is another person.
     again = httpx.post(f"{first}/v1/signup", json={**login, "display_name": "Alice"}, timeout=PATIENCE)
     assert again.status_code == 201 and again.json()["user"]["id"] != alice.id
@@ -286,29 +278,29 @@ def test_deleted_account_leaves_its_messages_and_nothing_else(own):
         assert b.message("hello, stranger", to=again.json()["user"]["id"])["seq"] == 1
 
 
-def test_gateway_dies_while_it_deletes(own):
+def test_gateway_dies_while_it_deletes(fleet):
     """Between PostgreSQL, where the account is gone, and Redis, where it is not yet."""
-    first, second = own.gateways
+    first, second = fleet.gateways
     alice, bob = Account(first, "alice"), Account(first, "bob")
     with Socket(second, alice) as a, Socket(second, bob) as b:
         conv = a.message("hello", to=bob.id)["conv"]
         a.barrier()
-        own.redis("client", "pause", "60000", "write")
+        fleet.redis("client", "pause", "60000", "write")
         try:
             request = DeleteRequest(first, alice)
-            poll(lambda: own.sql(f"SELECT count(*) FROM deleted_users WHERE id = '{alice.id}'") == "1")
-            own("kill", "gateway-1")
+            poll(lambda: fleet.sql(f"SELECT count(*) FROM deleted_users WHERE id = '{alice.id}'") == "1")
+            fleet("kill", "gateway-1")
             request.close()
         finally:
-            own.redis("client", "unpause")
-            own("start", "gateway-1")
+            fleet.redis("client", "unpause")
+            fleet("start", "gateway-1")
         assert a.closed(60) == 4500
-        poll(lambda: own.sql("SELECT count(*) FROM account_deletions WHERE passes = 0") == "0")
-        assert keys(own, alice.id) == []
+        poll(lambda: fleet.sql("SELECT count(*) FROM account_deletions WHERE passes = 0") == "0")
+        assert keys(fleet, alice.id) == []
         for target in ({"to": alice.id}, {"conv": conv}):
             assert b.refused(op="send", cid=uuid7(), body="hello?", **target) == "not_found"
         assert alice.get(second, "/v1/me").status_code == 401
-        assert delete(own.gateways[0], alice).status_code == 204
+        assert delete(fleet.gateways[0], alice).status_code == 204
 
 
 class DeleteRequest:

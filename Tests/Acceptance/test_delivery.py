@@ -14,19 +14,15 @@ import httpx
 import pytest
 from checker import Run
 from client import PATIENCE, Account, RawSocket, Socket, now_ms, poll, uuid7
-from conftest import Stack
+from conftest import running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 @pytest.fixture(scope="module")
 def fleet(build):
     """Two gateways and two workers that these tests may break; each leaves them running."""
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 2)
+    with running(build, workers=2) as stack:
         yield stack
-    finally:
-        stack.end()
 
 
 @pytest.fixture
@@ -275,15 +271,8 @@ def test_slow_socket_reads_on(fleet):
 
 @pytest.fixture(scope="module")
 def brisk(build):
-    os.environ.update({"PARLEY_HEARTBEAT_MS": "1000", "PARLEY_CAPACITY": "8"})
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 1, "--workers", 0)
+    with running(build, 1, 0, PARLEY_HEARTBEAT_MS="1000", PARLEY_CAPACITY="8") as stack:
         yield stack
-    finally:
-        for name in ("PARLEY_HEARTBEAT_MS", "PARLEY_CAPACITY"):
-            del os.environ[name]
-        stack.end()
 
 
 def test_stuck_socket_is_given_up(brisk):

@@ -8,23 +8,15 @@ import httpx
 import pytest
 from checker import Run
 from client import PASSWORD, PATIENCE, Account, Socket, close_code, poll
-from conftest import Stack
+from conftest import running
 from websockets.sync.client import connect
 
 
 @pytest.fixture(scope="module")
 def narrow(build):
     """Two gateways with short queues and few devices, which a test may break and leaves running."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PARLEY_QUEUE_CAP", "100")
-    patch.setenv("PARLEY_DEVICE_LIMIT", "3")
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 1)
+    with running(build, PARLEY_QUEUE_CAP="100", PARLEY_DEVICE_LIMIT="3") as stack:
         yield stack
-    finally:
-        stack.end()
-        patch.undo()
 
 
 @pytest.fixture

@@ -7,20 +7,7 @@ import threading
 import time
 
 import httpx
-import pytest
 from client import PATIENCE, Account, Socket, poll, uuid7
-from conftest import Stack
-
-
-@pytest.fixture(scope="module")
-def fleet(build):
-    """Two gateways and a worker that these tests may break; each leaves them running."""
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 1)
-        yield stack
-    finally:
-        stack.end()
 
 
 class Group:

@@ -14,7 +14,6 @@ import urllib.parse
 
 import pytest
 from client import PATIENCE, Account, Socket, poll, signed, uuid7
-from conftest import Stack
 
 HOUR = 3_600_000
 LONG = 30
@@ -28,17 +27,6 @@ def urls(stack):
 @pytest.fixture
 def pair(urls):
     return Account(urls[0], "alice"), Account(urls[1], "bob")
-
-
-@pytest.fixture(scope="module")
-def fleet(build):
-    """Two gateways that these tests may break; each leaves them running."""
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 1)
-        yield stack
-    finally:
-        stack.end()
 
 
 class Script:

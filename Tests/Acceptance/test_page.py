@@ -1,4 +1,4 @@
-"""The web page in headless Chromium: two people in two browsers of their own, on two gateways."""
+"""The web page in headless Chromium: two people in two browsers of their fleet, on two gateways."""
 
 import re
 import secrets
@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import Stack
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.service import Service
@@ -24,7 +23,7 @@ CONNECTION_FAILED = re.compile(r"ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_SOCKET|ER
 
 
 class Window:
-    """A browser with a profile of its own, and what a person sees and does in it."""
+    """A browser with a profile of its fleet, and what a person sees and does in it."""
 
     def __init__(self, url):
         options = webdriver.ChromeOptions()
@@ -107,7 +106,7 @@ class Window:
             "return [...document.querySelectorAll('.message .body')].map(body => body.textContent)")
 
     def state(self, text):
-        """How far one's own message has come."""
+        """How far one's fleet message has come."""
         return self.driver.execute_script(
             "return [...document.querySelectorAll('.message.mine')]"
             ".filter(message => message.querySelector('.body').textContent === arguments[0])"
@@ -141,21 +140,10 @@ def on_two_gateways(stay, move):
 
 
 @pytest.fixture(scope="module")
-def own(build):
-    """A stack whose gateways these tests may kill."""
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 1)
-        yield stack
-    finally:
-        stack.end()
-
-
-@pytest.fixture(scope="module")
-def windows(own):
+def windows(fleet):
     """Ada and Bob, signed up, in a conversation of one message each way."""
     opened = []
-    page = own.gateways[0]
+    page = fleet.gateways[0]
     try:
         # Both names of this machine must do.
         for url in (page.replace("127.0.0.1", "localhost"), page):
@@ -188,9 +176,9 @@ def quiet(request, windows):
 
 
 @pytest.fixture
-def outage(own):
+def outage(fleet):
     """kill -9 of gateways by port, and their return: at the latest when the test is over."""
-    names = {urlsplit(gateway["url"]).port: gateway["name"] for gateway in own.json["gateways"]}
+    names = {urlsplit(gateway["url"]).port: gateway["name"] for gateway in fleet.json["gateways"]}
 
     class Outage:
         ports = set(names)
@@ -198,12 +186,12 @@ def outage(own):
 
         def kill(self, *ports):
             for port in ports:
-                own("kill", names[port])
+                fleet("kill", names[port])
                 self.killed.add(port)
 
         def end(self):
             while self.killed:
-                own("start", names[self.killed.pop()])
+                fleet("start", names[self.killed.pop()])
 
     outage = Outage()
     yield outage
@@ -408,18 +396,18 @@ def test_rules_of_the_client_library(windows):
     assert answer["conversations"] == ["d:a:b", "d:a:b", "d:9:a"]
 
 
-def test_groups_are_shown_and_written_in(own, windows):
+def test_groups_are_shown_and_written_in(fleet, windows):
     """They are made by other clients as yet; the page takes what comes of them."""
     ada, bob = windows
     people = []
     for window in windows:
         credentials = {"username": window.username, "password": "correct horse battery"}
-        people.append(httpx.post(own.gateways[0] + "/v1/login", json=credentials, timeout=WAIT).json())
+        people.append(httpx.post(fleet.gateways[0] + "/v1/login", json=credentials, timeout=WAIT).json())
     owner, member = people
     headers = {"Authorization": f"Bearer {owner['access_token']}", "Idempotency-Key": secrets.token_hex(8)}
 
     def change(method, path, **body):
-        answer = httpx.request(method, own.gateways[1] + path, json=body, headers=headers, timeout=WAIT)
+        answer = httpx.request(method, fleet.gateways[1] + path, json=body, headers=headers, timeout=WAIT)
         assert answer.is_success, answer.text
         return answer
 

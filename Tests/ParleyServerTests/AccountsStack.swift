@@ -51,12 +51,13 @@ final class AccountsStack: Sendable {
         deletion = AccountDeletion(
             store: accounts.store,
             revocations: revocations,
+            partings: [],
             departures: [{ try await departures.userIsGone($0) }]
         )
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
-        ProfileRoutes(accounts: accounts).add(to: router)
+        ProfileRoutes(accounts: accounts, mayWriteChanged: { _ in }, presenceChanged: { _ in }).add(to: router)
         DeletionRoute(accounts: accounts, deletion: deletion).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
         api = TestAPI(router: router)

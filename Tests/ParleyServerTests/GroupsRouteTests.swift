@@ -224,10 +224,6 @@ import Testing
 
     @Test func `the list has groups with and without messages, the newest first`() async throws {
         try await GroupsStack.with { stack in
-            struct List: Decodable {
-                let conversations: [ConversationAnswer]
-                let next: String?
-            }
             let gateway = stack.gateways[1]
             let people = try await stack.users(2)
             var groups: [String] = []
@@ -239,8 +235,7 @@ import Testing
                 if isArchived { try await stack.archive() }
                 var (found, cursor): ([ConversationAnswer], String?) = ([], nil)
                 repeat {
-                    let path = "/v1/conversations?limit=3" + (cursor.map { "&cursor=\($0)" } ?? "")
-                    let page = try await gateway.call(.get, path, as: people[1]).decode(List.self)
+                    let page = try await gateway.list(as: people[1], limit: 3, before: cursor)
                     found += page.conversations
                     cursor = page.next
                 } while cursor != nil

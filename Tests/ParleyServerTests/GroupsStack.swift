@@ -16,9 +16,11 @@ import Testing
 /// are serialized: each test keeps two cores busy.
 final class GroupsStack: Sendable {
     let redis: PrivateRedis
+    /// PostgreSQL's URL.
+    let database: String
     let pool: PostgresPool
     let gateways: [GroupsGateway]
-    private let keys = TokenKeys.ephemeral()
+    let keys = TokenKeys.ephemeral()
 
     static func with(
         _ configuration: GroupConfiguration = .init(),
@@ -34,8 +36,9 @@ final class GroupsStack: Sendable {
 
     private init(_ configuration: GroupConfiguration) async throws {
         redis = try await PrivateRedis(arguments: ["--enable-debug-command", "yes"])
+        database = try await PrivatePostgres.database()
         pool = PostgresPool(
-            configuration: PostgresConfiguration(url: try await PrivatePostgres.database(), connections: 8),
+            configuration: PostgresConfiguration(url: database, connections: 8),
             logger: Logger(label: "test")
         )
         _ = try await Migrator(pool: pool).migrate(SchemaMigrations.all)
@@ -223,6 +226,14 @@ struct GroupsGateway: Sendable {
         return try answer.decode(HistoryAnswer.self).messages.reversed()
     }
 
+    /// A page of the list.
+    func list(as person: Person, limit: Int = 50, before cursor: String? = nil) async throws -> ListAnswer {
+        let path = "/v1/conversations?limit=\(limit)" + (cursor.map { "&cursor=\($0)" } ?? "")
+        let answer = try await call(.get, path, as: person)
+        try #require(answer.status == 200, "\(answer.text)")
+        return try answer.decode(ListAnswer.self)
+    }
+
     // MARK: Redis
 
     /// A send as a session makes it, with the membership that the session believes in.
@@ -236,9 +247,11 @@ struct GroupsGateway: Sendable {
             content: MessageContent(body: body)
         )
         while true {
-            let reply = try await redis.send(
-                CommitConfiguration().command(for: request, roster: roster, epoch: epochs.epoch)
-            )
+            let commit = CommitConfiguration()
+            let command =
+                group.members.map { commit.command(for: request, recipients: [$0, $1], epoch: epochs.epoch) }
+                ?? commit.command(for: request, roster: roster, epoch: epochs.epoch)
+            let reply = try await redis.send(command)
             let answer = try #require(SendAnswer(reply), "\(reply)")
             guard case .lookup(let now) = answer, request.lookedUpAt == nil else { return answer }
             request.lookedUpAt = now
@@ -248,7 +261,13 @@ struct GroupsGateway: Sendable {
     /// Sends with the membership in force.
     @discardableResult
     func commit(_ body: String, from sender: UserID, to group: ConversationID) async throws -> SendResult {
-        let answer = try await send(body, from: sender, to: group, groups.settle(group))
+        let answer: SendAnswer
+        if group.isDirect {
+            _ = try await conversations.prepare(group, for: sender)
+            answer = try await send(body, from: sender, to: group, nil)
+        } else {
+            answer = try await send(body, from: sender, to: group, groups.settle(group))
+        }
         if case .done(_, let pending) = answer { await groups.fanOut.finish(group, pending) }
         return try #require(answer.result, "\(answer)")
     }
@@ -280,7 +299,18 @@ extension Event {
     }
 }
 
+struct ListAnswer: Decodable {
+    let conversations: [ConversationAnswer]
+    let next: String?
+}
+
 struct ConversationAnswer: Decodable {
+    struct Position: Decodable {
+        let user: UserID
+        let read: Int64
+        let delivered: Int64
+    }
+
     let id: String
     let kind: String
     let title: String?
@@ -289,7 +319,14 @@ struct ConversationAnswer: Decodable {
     let admins: [UserID]?
     let version: Int64?
     let unread: Int64
+    let readSeq: Int64
+    let positions: [Position]
     let last: EntryAnswer?
+
+    enum CodingKeys: String, CodingKey {
+        case id, kind, title, members, owner, admins, version, unread, positions, last
+        case readSeq = "read_seq"
+    }
 }
 
 struct HistoryAnswer: Decodable {
@@ -308,10 +345,11 @@ struct EntryAnswer: Decodable {
     let role: String?
     let title: String?
     let version: Int64?
+    let deleted: Bool?
 
     enum CodingKeys: String, CodingKey {
         case id = "mid"
-        case seq, from, ts, type, body, user, role, title, version
+        case seq, from, ts, type, body, user, role, title, version, deleted
     }
 
     var mid: MessageID? { MessageID(id) }

@@ -90,13 +90,13 @@ extension AccountStore {
         var (setsQuiet, quiet) = (false, QuietHours?.none)
         if case .to(let given) = change.quietHours { (setsQuiet, quiet) = (true, given) }
         if let zone { try await checkExists(timeZone: zone) }
-        return try await Self.profile(
-            pool.query(
+        return try await pool.transaction { [setsZone, zone, setsQuiet, quiet] connection in
+            if let mayWrite = change.mayWrite { try await RelationStore.set(mayWrite, of: user, on: connection) }
+            let rows = try await connection.query(
                 """
                 UPDATE users SET
                     display_name = coalesce(\(change.displayName?.text), display_name),
                     display_key = coalesce(\(change.displayName?.key), display_key),
-                    may_write = coalesce(\(change.mayWrite?.rawValue), may_write),
                     last_seen = coalesce(\(change.lastSeen?.rawValue), last_seen),
                     invisible = coalesce(\(change.isInvisible), invisible),
                     presence_version = presence_version + \(change.concernsPresence ? 1 : 0),
@@ -107,7 +107,8 @@ extension AccountStore {
                 RETURNING \(unescaped: Self.profileColumns)
                 """
             )
-        )
+            return try Self.profile(rows)
+        }
     }
 
     private func checkExists(timeZone: String) async throws {

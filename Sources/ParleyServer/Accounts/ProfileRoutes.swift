@@ -4,11 +4,18 @@ public import ParleyWire
 /// One's own profile, settings and password. All need a sign-in.
 public struct ProfileRoutes: Sendable {
     private let accounts: Accounts
+    /// Returns when a change of who may write is in force.
+    private let mayWriteChanged: @Sendable (UserID) async throws -> Void
     /// Returns when what a user shows of their presence is in force.
     private let presenceChanged: @Sendable (UserID) async throws -> Void
 
-    public init(accounts: Accounts, presenceChanged: @escaping @Sendable (UserID) async throws -> Void = { _ in }) {
+    public init(
+        accounts: Accounts,
+        mayWriteChanged: @escaping @Sendable (UserID) async throws -> Void,
+        presenceChanged: @escaping @Sendable (UserID) async throws -> Void
+    ) {
         self.accounts = accounts
+        self.mayWriteChanged = mayWriteChanged
         self.presenceChanged = presenceChanged
     }
 
@@ -21,6 +28,7 @@ public struct ProfileRoutes: Sendable {
             let change: ProfileChange = try await request.decodeJSON()
             let user = try context.requireIdentity().user
             let profile = try await present(accounts.store.change(change, of: user))
+            if change.mayWrite != nil { try await mayWriteChanged(user) }
             if change.concernsPresence {
                 do {
                     try await presenceChanged(user)

@@ -134,6 +134,10 @@ struct PartitionKeeper: Service {
                 """,
                 timeout: Self.patience
             )
+            _ = try await connection.query(
+                "DELETE FROM conversation_heads WHERE last_mid < \(oldest.range.upperBound)",
+                timeout: Self.patience
+            )
             // A change is later than its message.
             _ = try await connection.query(
                 "DELETE FROM message_changes WHERE change_id < \(oldest.range.upperBound)",

@@ -67,16 +67,17 @@ enum ConversationJSON {
             buffer.writeJSONField("last", raw: "null")
         }
         buffer.writeJSONField("unread", summary.unread)
-        buffer.writeJSONField("read_seq", summary.read[user] ?? 0)
+        buffer.writeJSONField("read_seq", summary.positions[user]?.read ?? 0)
         // Up to which seq members have read, and got delivered.
         buffer.writeJSONKey("positions")
         buffer.beginJSONArray()
-        for member in summary.members where summary.read[member] != nil {
+        for member in summary.members {
+            guard let position = summary.positions[member] else { continue }
             buffer.beginJSONElement()
             buffer.beginJSONObject()
             buffer.writeJSONField("user", member)
-            buffer.writeJSONField("read", summary.read[member] ?? 0)
-            buffer.writeJSONField("delivered", summary.delivered[member] ?? 0)
+            buffer.writeJSONField("read", position.read)
+            buffer.writeJSONField("delivered", position.delivered)
             buffer.endJSONObject()
         }
         buffer.endJSONArray()

@@ -3,45 +3,25 @@ import ParleyWire
 import PostgresClient
 import RedisClient
 
-/// A user's view of a conversation.
-struct ConversationSummary: Sendable {
-    /// What only groups have.
-    struct Group: Sendable {
-        let title: String
-        /// The membership's.
-        let version: Int64
-        let owner: UserID?
-        let admins: [UserID]
-    }
-
-    let conversation: ConversationID
-    let group: Group?
-    /// Of a group in the order of their joining.
-    let members: [UserID]
-    /// The newest message that the user may see.
-    let last: StoredMessage?
-    /// Up to where members have read, and got delivered; by their live state. A list has it of the user alone in groups.
-    let read: [UserID: Int64]
-    let delivered: [UserID: Int64]
-    let unread: Int64
-}
-
-/// The list of a user's conversations, and single ones of it.
+/// The list of a user's conversations, and single ones of it. What is asked of the stores is the same for one row and for
+/// a page of them.
 struct ConversationList: Sendable {
     let conversations: ConversationStore
 
     private var postgres: PostgresPool { conversations.postgres }
+    private var rows: ConversationRows { ConversationRows(history: conversations.history) }
 
+    /// What a summary is made of, but for the members' positions.
     private struct Item {
         let conversation: ConversationID
         let membership: ConversationStore.Membership
         /// The newest message, if the user may see it.
         let last: StoredMessage?
 
-        init(_ conversation: ConversationID, _ membership: ConversationStore.Membership, last: StoredMessage?) {
-            self.conversation = conversation
+        init(_ row: ConversationRow, _ membership: ConversationStore.Membership) {
+            conversation = row.conversation
             self.membership = membership
-            self.last = last.flatMap { membership.shows($0) ? $0 : nil }
+            last = row.last.flatMap { membership.shows($0) ? $0 : nil }
         }
 
         /// Its place in the list; nil for a direct conversation that nobody has written in.
@@ -53,58 +33,41 @@ struct ConversationList: Sendable {
     func page(of user: UserID, before cursor: MessageID?, limit: Int) async throws -> (
         page: [ConversationSummary], next: MessageID?
     ) {
-        let rows = try await postgres.query(
-            """
-            SELECT conversation_id, joined_seq, joined_mid FROM conversation_members
-            WHERE user_id = \(user.description) AND left_version IS NULL
-            """
-        )
-        let joined = try rows.decode((String, Int64?, Int64?).self).compactMap { id, seq, mid in
-            ConversationID(id).map { ($0, GroupSnapshot.Joined(seq: seq, mid: mid)) }
+        let unarchived = try await UnarchivedEntries(of: rows.conversations(of: user), conversations.history)
+        let found = try await rows.read(.page(before: cursor, limit: limit + 1), of: user, unarchived)
+        var items: [Item] = []
+        for row in found.prefix(limit) {
+            if let item = try await item(row, for: user) { items.append(item) }
         }
-        let last = try await conversations.history.lastMessages(of: joined.map(\.0))
-        var items: [(place: MessageID, item: Item)] = []
-        for (conversation, archived) in joined {
-            var membership: ConversationStore.Membership? = .init()
-            if !conversation.isDirect {
-                membership = try await conversations.membership(of: user, in: conversation, archived: archived)
-            }
-            guard let membership else { continue }
-            let item = Item(conversation, membership, last: last[conversation])
-            if let place = item.place { items.append((place, item)) }
-        }
-        let ordered = items.filter { item in cursor.map { item.place < $0 } ?? true }.sorted { $0.place > $1.place }
-        let page = Array(ordered.prefix(limit))
-        let groups = try await groups(page.map(\.item.conversation).filter { !$0.isDirect })
-        var summaries: [ConversationSummary] = []
-        for (_, item) in page {
-            let (members, group) = self.members(of: item.conversation, groups)
-            summaries.append(
-                try await summary(item, members, group, positionsOf: group == nil ? members : [user], for: user)
-            )
-        }
-        return (summaries, ordered.count > limit ? page.last?.place : nil)
+        let summaries = try await summaries(items, for: user) { $0.conversation.isDirect }
+        return (summaries, found.count > limit ? items.last?.place : nil)
     }
 
     /// - Throws: `ConversationStore.Refusal` for a conversation that the user is not in.
     func summary(of conversation: ConversationID, for user: UserID) async throws -> ConversationSummary {
-        let membership = try await conversations.membership(of: user, in: conversation)
-        let last = try await conversations.history.lastMessages(of: [conversation])[conversation]
-        let groups = try await groups(conversation.isDirect ? [] : [conversation])
-        let (members, group) = members(of: conversation, groups)
-        let item = Item(conversation, membership, last: last)
-        return try await summary(item, members, group, positionsOf: members, for: user)
+        try await conversations.requireMember(user, of: conversation)
+        let unarchived = try await UnarchivedEntries(of: [conversation], conversations.history)
+        guard let row = try await rows.read(.one(conversation), of: user, unarchived).first,
+            let item = try await item(row, for: user),
+            let summary = try await summaries([item], for: user, withPositionsOfAll: { _ in true }).first
+        else {
+            // Removed meanwhile, mostly.
+            try await conversations.requireMember(user, of: conversation)
+            throw ConversationStore.Refusal.epochChanged
+        }
+        return summary
+    }
+
+    /// - Returns: nil if the user was removed meanwhile.
+    private func item(_ row: ConversationRow, for user: UserID) async throws -> Item? {
+        if row.conversation.isDirect { return Item(row, ConversationStore.Membership()) }
+        let membership = try await conversations.membership(of: user, in: row.conversation, archived: row.joined)
+        return membership.map { Item(row, $0) }
     }
 
     // MARK: Members
 
     private typealias Groups = [ConversationID: ([UserID], ConversationSummary.Group)]
-
-    private func members(of conversation: ConversationID, _ groups: Groups) -> ([UserID], ConversationSummary.Group?) {
-        if let (lo, hi) = conversation.members { return ([lo, hi], nil) }
-        guard let (members, group) = groups[conversation] else { return ([], nil) }
-        return (members, group)
-    }
 
     private func groups(_ ids: [ConversationID]) async throws -> Groups {
         guard !ids.isEmpty else { return [:] }
@@ -134,40 +97,58 @@ struct ConversationList: Sendable {
         return groups
     }
 
-    private func summary(
-        _ item: Item,
-        _ members: [UserID],
-        _ group: ConversationSummary.Group?,
-        positionsOf asked: [UserID],
-        for user: UserID
-    ) async throws -> ConversationSummary {
-        let fields = asked.flatMap { ["read:\($0)", "delivered:\($0)"] }
-        let reply = try await conversations.redis.send(
-            RedisCommand(["HMGET", Keys.conversation(item.conversation)] + fields)
-        )
-        let positions = (reply.array ?? []).map { $0.integer ?? 0 }
-        var (read, delivered): ([UserID: Int64], [UserID: Int64]) = ([:], [:])
-        for (index, member) in asked.enumerated() where positions.count == fields.count {
-            read[member] = positions[2 * index]
-            delivered[member] = max(positions[2 * index], positions[2 * index + 1])
+    // MARK: Positions
+
+    private func summaries(
+        _ items: [Item],
+        for user: UserID,
+        withPositionsOfAll isForAll: (Item) -> Bool
+    ) async throws -> [ConversationSummary] {
+        guard !items.isEmpty else { return [] }
+        let groups = try await groups(items.map(\.conversation).filter { !$0.isDirect })
+        let members = items.map { item in
+            item.conversation.members.map { [$0, $1] } ?? groups[item.conversation]?.0 ?? []
         }
-        // Sequence numbers that lost data left out are nobody's unread.
-        let seen = max(read[user] ?? 0, item.membership.joinedSeq)
-        let jumps = try await postgres.query(
+        let asked = zip(items, members).map { item, members in
+            (conversation: item.conversation, users: isForAll(item) && members.contains(user) ? members : [user])
+        }
+        let positions = try await ConversationSummary.Position.read(asked, for: user, from: conversations.redis)
+        let jumps = try await jumps(in: items.map(\.conversation))
+        return items.indices.map { index in
+            let item = items[index]
+            // Sequence numbers that lost data left out are nobody's unread.
+            let seen = max(positions[index][user]?.read ?? 0, item.membership.joinedSeq)
+            let unread = (item.last?.seq ?? 0) - seen - (jumps[item.conversation]?.numbers(after: seen) ?? 0)
+            return ConversationSummary(
+                conversation: item.conversation,
+                group: groups[item.conversation]?.1,
+                members: members[index],
+                last: item.last,
+                positions: positions[index],
+                unread: max(0, unread)
+            )
+        }
+    }
+
+    private func jumps(in conversations: [ConversationID]) async throws -> [ConversationID: RangeSet<Int64>] {
+        let rows = try await postgres.query(
             """
-            SELECT coalesce(sum(to_seq - greatest(after_seq, \(seen))), 0)::bigint FROM conversation_jumps
-            WHERE conversation_id = \(item.conversation.description) AND to_seq > \(seen)
+            SELECT conversation_id, after_seq, to_seq FROM conversation_jumps
+            WHERE conversation_id = ANY(\(conversations.map(\.description))::text[])
             """
         )
-        let skipped: [Int64] = try jumps.decode(Int64.self)
-        return ConversationSummary(
-            conversation: item.conversation,
-            group: group,
-            members: members,
-            last: item.last,
-            read: read,
-            delivered: delivered,
-            unread: max(0, (item.last?.seq ?? 0) - seen - (skipped.first ?? 0))
-        )
+        var jumps: [ConversationID: RangeSet<Int64>] = [:]
+        for (id, after, to) in try rows.decode((String, Int64, Int64).self) where to > after {
+            guard let conversation = ConversationID(id) else { continue }
+            jumps[conversation, default: RangeSet()].insert(contentsOf: after + 1..<to + 1)
+        }
+        return jumps
+    }
+}
+
+extension RangeSet<Int64> {
+    /// How many it has above one.
+    fileprivate func numbers(after number: Int64) -> Int64 {
+        ranges.reduce(0) { $0 + max(0, $1.upperBound - Swift.max($1.lowerBound, number + 1)) }
     }
 }

@@ -92,6 +92,7 @@ extension HTTPProblem {
             switch refusal {
             case .notFound: throw noConversation
             case .notMember: throw notMember
+            case .forbidden: throw HTTPProblem(.forbidden, SendRefusal.forbidden.message)
             case .epochChanged: throw HTTPProblem(.unavailable, "The sync epoch has changed.")
             }
         }

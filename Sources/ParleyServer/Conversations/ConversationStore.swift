@@ -17,6 +17,8 @@ struct ConversationStore: Sendable {
         case notFound
         /// This user was a member of the group once.
         case notMember
+        /// This user may not write to the other.
+        case forbidden
         /// Redis is in another epoch than this process knows.
         case epochChanged
     }
@@ -34,15 +36,17 @@ struct ConversationStore: Sendable {
         }
     }
 
-    /// Makes a direct conversation ready for sends in this epoch, opening one that does not exist. One whose other
-    /// member is gone is not found.
+    /// Makes a direct conversation ready for sends in this epoch, opening one that does not exist if the user may write.
+    /// One whose other member is gone is not found.
     ///
     /// - Returns: the membership's version.
     /// - Throws: `Refusal`, or what a store says.
     func prepare(_ conversation: ConversationID, for user: UserID) async throws -> Int64 {
         guard let peer = conversation.peer(of: user) else { throw Refusal.notFound }
-        try await open(conversation, user, peer)
+        let rights = try await open(conversation, user, peer)
         let floor = try await SequenceFloor(of: conversation, history, epochs)
+        // Before the seed: without that, nothing is committed.
+        _ = try await redis.send(rights.command, repeatable: true)
         let answer = try await redis.send(
             RedisFunctions.call(
                 "seed",
@@ -57,19 +61,13 @@ struct ConversationStore: Sendable {
         return 1
     }
 
-    private func open(_ conversation: ConversationID, _ user: UserID, _ peer: UserID) async throws {
-        let id = conversation.description
+    /// - Returns: who may write, as of a moment in which the conversation existed: later changes are brought to Redis.
+    private func open(_ conversation: ConversationID, _ user: UserID, _ peer: UserID) async throws -> WriteRights {
+        let (id, relations) = (conversation.description, RelationStore(postgres: postgres))
         let both = [user.description, peer.description]
-        let found = try await postgres.query(
-            """
-            SELECT (SELECT count(*) FROM users WHERE id = ANY(\(both)::text[])),
-                (SELECT count(*) FROM conversations WHERE id = \(id))
-            """
-        )
-        guard let (users, known) = try found.decode((Int64, Int64).self).first, users == 2 else {
-            throw Refusal.notFound
-        }
-        guard known == 0 else { return }
+        guard let rights = try await relations.rights(in: [conversation]).first else { throw Refusal.notFound }
+        if rights.isOpen { return rights }
+        guard rights.mayWrite(user) else { throw Refusal.forbidden }
         try await postgres.transaction { connection in
             // Held: who is deleted from now on is deleted with this conversation.
             let users = try await connection.query(
@@ -87,6 +85,8 @@ struct ConversationStore: Sendable {
                 """
             )
         }
+        guard let rights = try await relations.rights(in: [conversation]).first else { throw Refusal.notFound }
+        return rights
     }
 
     /// A user's place in a conversation.

@@ -72,6 +72,7 @@ struct SendPath: Sendable {
             if !pending.isEmpty { services.deliverLater(request.conversation, pending) }
             return .committed(result)
         case .conflict: return .refused(.conflict)
+        case .forbidden: return .refused(.forbidden)
         case .future: return .refused(SendRefusal(.invalid, "cid: its time is more than a day ahead"))
         case .lookup(let now): return bounced(request, .lookup(from: now))
         case .named(let since): return bounced(request, .named(since: since))

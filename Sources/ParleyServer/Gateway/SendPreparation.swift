@@ -20,6 +20,8 @@ struct SendPreparation {
             return .refused(SendRefusal(.notFound, "no such conversation or user"))
         } catch ConversationStore.Refusal.notMember {
             return .refused(SendRefusal(.notMember, "you are no longer in this group"))
+        } catch ConversationStore.Refusal.forbidden {
+            return .refused(.forbidden)
         } catch ConversationStore.Refusal.epochChanged {
             services.learnEpoch()
             return .refused(.epochChanged)

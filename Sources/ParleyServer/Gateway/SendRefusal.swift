@@ -31,6 +31,8 @@ struct SendRefusal: Error, Sendable, Hashable {
         }
     }
 
+    /// The same for whoever is blocked, blocks, or is no friend of who takes messages from friends alone.
+    static let forbidden = SendRefusal(.forbidden, "you may not write to this user")
     static let conflict = SendRefusal(.conflict, "this cid was sent before with other content")
     static let epochChanged = SendRefusal(.unavailable, "the sync epoch has changed")
 }

@@ -203,12 +203,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         lastTyping = .now()
         let notice = UserNotice.typing(conversation: conversation, user: user)
         guard let peer = conversation.peer(of: user) else { return typingInGroup(conversation, user, notice, id: id) }
-        let connection = hub.connection(of: self)
-        // A stranger who has never written is not told that somebody types.
-        connection.send(.init("EXISTS", Keys.conversation(conversation))) { result in
-            guard case .success(.integer(1)) = result else { return }
-            connection.send(.init("PUBLISH", Keys.channel(peer), notice.payload)) { _ in }
-        }
+        let arguments = [user.description, peer.description, notice.payload]
+        let command = RedisFunctions.call("typing", keys: [Keys.conversation(conversation)], arguments)
+        hub.connection(of: self).send(command) { _ in }
     }
 
     /// Whether this socket may ask Redis one thing more; the connection is everybody's.

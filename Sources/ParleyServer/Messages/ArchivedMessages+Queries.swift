@@ -49,16 +49,13 @@ extension ArchivedMessages {
         """
     }
 
-    static func last(of conversations: [ConversationID], in range: Range<Int64>) -> PostgresQuery {
+    static func entries(_ ids: [(ConversationID, MessageID)]) -> PostgresQuery {
         """
-        SELECT newest.position, \(unescaped: columns)
-        FROM unnest(\(conversations.map(\.description))::text[]) AS asked(id)
-        CROSS JOIN (SELECT max(position) AS position FROM lanes) AS newest
-        LEFT JOIN LATERAL (
-            SELECT \(unescaped: columns) FROM messages
-            WHERE conversation_id = asked.id AND type IS NULL AND \(unescaped: isIn(range))
-            ORDER BY message_id DESC LIMIT 1
-        ) AS found ON true
+        SELECT 0::bigint, \(unescaped: columns)
+        FROM unnest(\(ids.map(\.0.description))::text[], \(ids.map { Int64($0.1.rawValue) })::bigint[]) AS asked(id, mid)
+        CROSS JOIN LATERAL (
+            SELECT \(unescaped: columns) FROM messages WHERE conversation_id = asked.id AND message_id = asked.mid
+        ) AS found
         """
     }
 

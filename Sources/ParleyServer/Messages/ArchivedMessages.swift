@@ -95,22 +95,11 @@ struct ArchivedMessages: Sendable {
         }
     }
 
-    /// The newest message of each of these conversations that has one.
-    /// - Parameter archived: the highest position of their lanes, read before.
-    func last(of conversations: [ConversationID], archived: Int64) async throws -> [ConversationID: StoredMessage] {
-        var last: [ConversationID: StoredMessage] = [:]
-        var missing = conversations
-        for (number, range) in try await partitions.edges().descending(from: archived, to: 0).enumerated() {
-            guard !missing.isEmpty else { break }
-            let answer = try await ask(Self.last(of: missing, in: range))
-            var found = answer.messages
-            if number == 0, answer.position >= range.upperBound {
-                found += try await ask(Self.last(of: missing, in: range.upperBound..<Int64.max)).messages
-            }
-            for message in found { last[message.conversation] = message }
-            missing = missing.filter { last[$0] == nil }
-        }
-        return last
+    /// Entries by their ids, of those that are here.
+    func entries(_ ids: [(ConversationID, MessageID)]) async throws -> [StoredMessage] {
+        guard !ids.isEmpty else { return [] }
+        return try await postgres.query(Self.entries(ids)).decode(StoredMessage.Columns.self)
+            .compactMap(StoredMessage.init)
     }
 
     // MARK: Rows

@@ -80,6 +80,9 @@ local function mark(place, conv, user) return conv .. ' ' .. user .. ' ' .. plac
 
 local function is_group(conv) return string.byte(conv) == 103 end
 
+-- Whether a user may not write in a direct conversation, by its field closed (see relate).
+local function is_closed(closed, user) return closed and (closed == user or closed == '*') end
+
 -- Leaves recipients of a commit for later: the n-th ones of ARGV[count_at + n], where ARGV[count_at] says how many of
 -- them are co-located. Users of other servers, and those whose queue refused, get a mark each. Of a group a chunk of
 -- co-located users ('+' and their ids with commas between, or those that must wait) gets an entry in the group's list
@@ -126,7 +129,7 @@ end
 -- or one that is a reply's for sure, and '<its seq> <answer to named>' commits a change if there was no other since,
 -- which may have deleted the message; the event members begin with its mid and seq then.
 -- Answers one line: 'sent|dup <mid> <seq> <ts> [pending recipients]', 'conflict', 'future', 'lookup <now>',
---       'named <last change>', 'seed', 'stale <version> [members of a group]', 'epoch <current>'
+--       'named <last change>', 'seed', 'forbidden', 'stale <version> [members of a group]', 'epoch <current>'
 local function send(KEYS, ARGV)
   local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
   local state = redis.call('HMGET', KEYS[1], 'id', 'since')
@@ -147,10 +150,11 @@ local function send(KEYS, ARGV)
     if not looked or now - looked > window then return string.format('lookup %.0f', now) end
   end
 
-  local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending', 'changed')
+  local c = redis.call('HMGET', KEYS[2], 'mv', 'epoch', 'seq', 'pending', 'changed', 'closed')
   local changed_seq, seen = string.match(ARGV[13], '^(%d+) (%S+)$')
   if ARGV[13] == 'named' or seen and seen ~= (c[5] or '0') then return 'named ' .. (c[5] or '0') end
   if not c[1] or c[2] ~= epoch then return 'seed' end
+  if is_closed(c[6], sender) then return 'forbidden' end
   if c[1] ~= ARGV[8] then return stale(c[1], conv, KEYS) end
 
   -- From here on only writes. Sending reads up to itself; a change has no seq of its own.

@@ -59,6 +59,8 @@ struct CommitLog: Sendable {
     /// be searched on somebody's request.
     private static let pageSize = 1000
     private static let pageLimit = 50
+    /// Entries that one question about many lanes takes at most.
+    private static let tailsSize = 5000
 
     /// The messages in a lane after a position that `isWanted` says yes to.
     /// - Throws: `RedisError`; `HistoryError.backlogTooLong`.
@@ -79,6 +81,37 @@ struct CommitLog: Sendable {
             start = "(\(last.streamID)"
         }
         throw HistoryError.backlogTooLong
+    }
+
+    /// What `tail` says of one lane, of many by one question, or a few where much waits for the archive.
+    ///
+    /// - Parameter positions: after which to read.
+    /// - Returns: of each lane in order, of several in none.
+    func tails(
+        after positions: [Lane: UInt64],
+        where isWanted: (StoredMessage) -> Bool
+    ) async throws -> [StoredMessage] {
+        var messages: [StoredMessage] = []
+        var starts = positions.mapValues { MessageID(rawValue: $0).map(\.streamID) ?? "0-0" }
+        var room = Self.pageSize * Self.pageLimit
+        while !starts.isEmpty, room > 0 {
+            let asked = Array(starts)
+            let lanes = Dictionary(uniqueKeysWithValues: asked.map { (Keys.lane($0.key), $0.key) })
+            let limit = max(Self.tailsSize / asked.count, 1)
+            let command = ["XREAD", "COUNT", String(limit), "STREAMS"] + asked.map { Keys.lane($0.key) }
+            let reply = try await redis.send(RedisCommand(command + asked.map(\.value)), repeatable: true)
+            starts = [:]
+            for stream in reply.array ?? [] {
+                guard let parts = stream.array, parts.count == 2, let lane = parts[0].string.flatMap({ lanes[$0] })
+                else { continue }
+                let entries = Self.entries(parts[1])
+                messages += entries.compactMap { try? $0.message(in: lane) }.filter(isWanted)
+                room -= entries.count
+                if entries.count == limit { starts[lane] = entries.last?.streamID }
+            }
+        }
+        guard starts.isEmpty else { throw HistoryError.backlogTooLong }
+        return messages
     }
 
     /// The entries of an XRANGE reply, or of one stream of an XREAD reply.

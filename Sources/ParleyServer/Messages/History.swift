@@ -70,17 +70,7 @@ struct History: Sendable {
         var (found, changes) = try await commitLog.tail(of: lane, after: archived) {
             $0.conversation == conversation && (($0.change == nil ? $0.mid : $0.content.replyTo) == mid)
         }.separated()
-        if found.isEmpty {
-            found = try await archive.newest(
-                ArchivedMessages.Question(
-                    conversation: conversation,
-                    lower: Int64(mid.rawValue),
-                    upper: Int64(mid.rawValue) + 1,
-                    limit: 1
-                ),
-                archived: Int64(archived)
-            )
-        }
+        if found.isEmpty { found = try await archive.entries([(conversation, mid)]) }
         found.apply(changes)
         return found.first
     }
@@ -182,37 +172,6 @@ struct History: Sendable {
         )
         let skipped: [Int64] = try rows.decode(Int64.self)
         return max(newest, skipped.first ?? 0)
-    }
-
-    /// The newest message of each of these conversations that has one.
-    func lastMessages(of conversations: [ConversationID]) async throws -> [ConversationID: StoredMessage] {
-        var last: [ConversationID: StoredMessage] = [:]
-        var changes: [MessageID: [StoredMessage]] = [:]
-        let wanted = Set(conversations)
-        let archived = try await positions.all()
-        let lanes = Set(conversations.map(Lane.init(of:)))
-        try await withThrowingTaskGroup(of: [StoredMessage].self) { group in
-            for lane in lanes {
-                group.addTask {
-                    try await commitLog.tail(of: lane, after: archived[lane.number]) {
-                        wanted.contains($0.conversation)
-                    }
-                }
-            }
-            for try await messages in group {
-                let (entries, changed) = messages.separated()
-                for message in entries where message.type == .message { last[message.conversation] = message }
-                changes.merge(changed) { $0 + $1 }
-            }
-        }
-        let missing = conversations.filter { last[$0] == nil }
-        let newest = lanes.map { Int64(archived[$0.number]) }.max() ?? 0
-        last.merge(try await archive.last(of: missing, archived: newest)) { unarchived, _ in unarchived }
-        return last.mapValues { message in
-            var message = message
-            for change in changes[message.mid] ?? [] { message.apply(change) }
-            return message
-        }
     }
 }
 

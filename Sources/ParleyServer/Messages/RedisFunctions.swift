@@ -7,7 +7,7 @@ enum RedisFunctions {
         sources: [
             PackageResources.Commit_lua, PackageResources.Delivery_lua, PackageResources.Devices_lua,
             PackageResources.Presence_lua, PackageResources.Sync_lua, PackageResources.Epoch_lua,
-            PackageResources.Groups_lua,
+            PackageResources.Groups_lua, PackageResources.Receipts_lua, PackageResources.Relations_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

@@ -117,6 +117,8 @@ enum SendAnswer: Sendable, Hashable {
     case named(since: String)
     /// The conversation is not known in this epoch.
     case seed
+    /// The sender may not write to the other.
+    case forbidden
     /// Another membership is in force; of a group, these members.
     case stale(version: Int64, members: [UserID])
     /// Redis is in another epoch, or in none.
@@ -140,6 +142,7 @@ enum SendAnswer: Sendable, Hashable {
             self = .lookup(now: now)
         case ("named", 2): self = .named(since: String(words[1]))
         case ("seed", _): self = .seed
+        case ("forbidden", _): self = .forbidden
         case ("stale", 2...3):
             guard let version = Int64(words[1]) else { return nil }
             let members = words.count == 3 ? words[2].split(separator: ",").compactMap { UserID($0) } : []

@@ -114,14 +114,15 @@ redis.register_function{function_name = 'poll_@VERSION@', callback = poll, flags
 
 -- receipt: how far a user has read a direct conversation, or got it delivered. KEYS epoch, conversation, the
 -- user's queue, the other's queue. ARGV epoch, conv, user, other, 'read' or 'delivered', seq, queue cap.
+-- Who may not write keeps their place and tells nobody of it.
 -- Answers 'done', 'known' (nothing new), or 'epoch <current>'.
 redis.register_function('receipt_@VERSION@', function(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[1], 'id')
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
   local user, kind = ARGV[3], ARGV[5]
-  local have = redis.call('HMGET', KEYS[2], 'seq', 'read:' .. user, 'delivered:' .. user, 'mv')
+  local have = redis.call('HMGET', KEYS[2], 'seq', 'read:' .. user, 'delivered:' .. user, 'closed', 'mv')
   -- Version 2 is that of a conversation whose other member is gone: a receipt would make their queue again.
-  if have[4] == '2' then return 'known' end
+  if have[5] == '2' then return 'known' end
   local seq = math.min(tonumber(ARGV[6]), tonumber(have[1] or 0))
   local read, delivered = tonumber(have[2] or 0), tonumber(have[3] or 0)
   if kind == 'read' then
@@ -134,7 +135,7 @@ redis.register_function('receipt_@VERSION@', function(KEYS, ARGV)
   redis.call('HSET', KEYS[2], 'read:' .. user, read, 'delivered:' .. user, delivered)
   local event = string.format('{"type":"receipt","conv":"%s","user":"%s","read":%.0f,"delivered":%.0f}',
     ARGV[2], user, read, delivered)
-  enqueue(KEYS[4], ARGV[4], ARGV[1], event, ARGV[7])
+  if not is_closed(have[4], user) then enqueue(KEYS[4], ARGV[4], ARGV[1], event, ARGV[7]) end
   -- The reader's other devices clear their badge; delivery says nothing to them.
   if kind == 'read' then enqueue(KEYS[3], user, ARGV[1], event, ARGV[7]) end
   return 'done'

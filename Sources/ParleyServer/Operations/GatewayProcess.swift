@@ -22,6 +22,7 @@ public struct GatewayProcess {
         let configuration = try settings.gateway()
         let commit = try settings.commit()
         let groups = try settings.groups()
+        let friends = try settings.friends()
         let keys = try settings.tokenKeys()
         let port = try settings.port()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: try settings.threads())
@@ -40,7 +41,12 @@ public struct GatewayProcess {
             tokens: services.tokens,
             revocations: revocations
         )
-        let router = makeRouter(services, groups, stores, accounts, registry, hubs)
+        let relations = RelationActions(
+            outbox: stores.relations(commit),
+            limits: friends,
+            authenticator: accounts.authenticator
+        )
+        let router = makeRouter(services, groups, stores, accounts, relations, registry, hubs)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
@@ -124,6 +130,7 @@ public struct GatewayProcess {
         _ groups: GroupConfiguration,
         _ stores: Stores,
         _ accounts: Accounts,
+        _ relations: RelationActions,
         _ registry: GatewayRegistry,
         _ hubs: SessionHubs
     ) -> Router<ParleyRequestContext> {
@@ -132,12 +139,17 @@ public struct GatewayProcess {
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
         let presence = services.presence
-        ProfileRoutes(accounts: accounts) { try await presence.privacyChanged(of: $0) }.add(to: router)
+        ProfileRoutes(accounts: accounts) {
+            try await relations.mayWriteChanged(of: $0)
+        } presenceChanged: {
+            try await presence.privacyChanged(of: $0)
+        }.add(to: router)
         DeviceRoutes(accounts: accounts, redis: stores.redis).add(to: router)
         UserRoutes(accounts: accounts) { await presence.lastActive(of: $0, for: $1) }.add(to: router)
         let conversations = services.conversations
         let list = ConversationList(conversations: conversations)
-        DeletionRoute(accounts: accounts, deletion: stores.accountDeletion(conversations.groups)).add(to: router)
+        let deletion = stores.accountDeletion(conversations.groups, relations.outbox)
+        DeletionRoute(accounts: accounts, deletion: deletion).add(to: router)
         ExportRoute(accounts: accounts, export: makeExport(services, accounts, list)).add(to: router)
         ConversationRoutes(
             conversations: conversations,
@@ -153,6 +165,8 @@ public struct GatewayProcess {
             memberLimit: groups.memberLimit,
             authenticator: accounts.authenticator
         ).add(to: router)
+        FriendRoutes(relations: relations).add(to: router)
+        BlockRoutes(relations: relations).add(to: router)
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)

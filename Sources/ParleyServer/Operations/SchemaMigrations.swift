@@ -8,6 +8,8 @@ public enum SchemaMigrations {
         migration(3, "groups", PackageResources._003_groups_sql),
         migration(4, "changes", PackageResources._004_changes_sql),
         migration(5, "history", PackageResources._005_history_sql),
+        migration(6, "relations", PackageResources._006_relations_sql),
+        migration(7, "heads", PackageResources._007_heads_sql),
         migration(9, "presence", PackageResources._009_presence_sql),
     ]
 

@@ -132,6 +132,13 @@ public struct Settings: Sendable {
         return groups
     }
 
+    func friends() throws(Problem) -> FriendConfiguration {
+        var friends = FriendConfiguration()
+        friends.friendLimit = try integer("PARLEY_FRIEND_LIMIT", default: friends.friendLimit, in: 1...100_000)
+        friends.requestLimit = try integer("PARLEY_REQUEST_LIMIT", default: friends.requestLimit, in: 1...100_000)
+        return friends
+    }
+
     func partitionPeriod() throws(Problem) -> PartitionKeeper.Period { try choice("PARLEY_PARTITION", default: .month) }
 
     /// nil for all history. Below a week, sends of clients that were offline for a while would be too old to be judged.

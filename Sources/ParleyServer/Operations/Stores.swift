@@ -107,11 +107,21 @@ struct Stores: Sendable {
         Presence(terms: terms, redis: redis, volatile: volatile, postgres: postgres, logger: logger)
     }
 
-    /// A capability that holds something of users joins the list.
-    func accountDeletion(_ groups: GroupOutbox) -> AccountDeletion {
+    func relations(_ commit: CommitConfiguration) -> RelationOutbox {
+        RelationOutbox(
+            store: RelationStore(postgres: postgres),
+            redis: redis,
+            epochs: epochs,
+            queueCap: commit.queueCap
+        )
+    }
+
+    /// A capability that holds something of users joins one of the lists.
+    func accountDeletion(_ groups: GroupOutbox, _ relations: RelationOutbox) -> AccountDeletion {
         AccountDeletion(
             store: AccountStore(pool: postgres),
             revocations: RedisLoginRevocations(redis: redis),
+            partings: [relations.endAll],
             departures: [
                 DirectFarewell(postgres: postgres, redis: redis).userIsGone,
                 GroupFarewell(outbox: groups).userIsGone,

@@ -11,8 +11,8 @@ public enum ErrorCode: String, Hashable, Sendable, CaseIterable, Codable {
     case notMember = "not_member"
     /// No such thing, or nothing that this user may know of. Do not repeat.
     case notFound = "not_found"
-    /// A body over 16,384 bytes, data over 4 KiB, a group over its limit of members, or a request over its own. Shorten
-    /// it; do not repeat as it is.
+    /// A body over 16,384 bytes, data over 4 KiB, a group over its limit of members, one friend too many, or a request
+    /// over its own limit. Shorten it; do not repeat as it is.
     case tooLarge = "too_large"
     /// Too many requests. Repeat after `retry_ms`, with the same cid.
     case rateLimited = "rate_limited"

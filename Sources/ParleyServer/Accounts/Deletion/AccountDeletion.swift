@@ -12,13 +12,16 @@ struct AccountDeletion: Sendable {
 
     let store: AccountStore
     let revocations: any LoginRevocations
-    /// In this order. A later one may count on what an earlier one removed.
+    /// Before the account goes, for what can only be told while it is there.
+    let partings: [Departure]
+    /// Afterwards, in this order. A later one may count on what an earlier one removed.
     let departures: [Departure]
 
     /// Deletes the account, unless that was done before.
     ///
     /// - Throws: what a store says. If the account is gone by then, what is left is removed later.
     func delete(_ user: UserID) async throws {
+        for parting in partings { try await parting(user) }
         try await store.delete(user)
         guard let deletion = try await store.deletion(of: user), deletion.passes == 0 else { return }
         try await pass(deletion)

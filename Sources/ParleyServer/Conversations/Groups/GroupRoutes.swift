@@ -76,6 +76,8 @@ struct GroupRoutes {
             )
         } catch is GroupStore.UnknownUser {
             throw HTTPProblem.noUser
+        } catch Group.Refusal.forbidden(let why) {
+            throw HTTPProblem(.forbidden, "\(why).")
         }
         if creation == .conflict {
             throw HTTPProblem(.conflict, "This Idempotency-Key was used before with other content.")

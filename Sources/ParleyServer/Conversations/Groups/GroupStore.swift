@@ -25,7 +25,8 @@ struct GroupStore: Sendable {
     /// - Parameters:
     ///   - members: the creator first, each once.
     ///   - contentHash: what a repeat must bring too.
-    /// - Throws: `UnknownUser`; what the database says.
+    /// - Throws: `UnknownUser`; `Group.Refusal.forbidden` for members whom the creator may not write to; what the
+    ///   database says.
     func create(
         _ group: ConversationID,
         title: GroupTitle,
@@ -50,6 +51,7 @@ struct GroupStore: Sendable {
             )
             let count: [Int64] = try found.decode(Int64.self)
             guard count.first == Int64(users.count) else { throw UnknownUser() }
+            try await Self.requireReach(of: members[0], to: Array(members.dropFirst()), on: connection)
             _ = try await connection.query(
                 """
                 INSERT INTO conversation_members (conversation_id, user_id, joined_at, role)
@@ -84,7 +86,9 @@ struct GroupStore: Sendable {
             for change in changes {
                 switch change.kind {
                 case .created, .renamed: break
-                case .added(let user, let role): try await Self.add(user, role, change.version, id, on: connection)
+                case .added(let user, let role):
+                    try await Self.requireReach(of: actor, to: [user], on: connection)
+                    try await Self.add(user, role, change.version, id, on: connection)
                 case .assigned(let user, let role):
                     _ = try await connection.query(
                         """
@@ -105,6 +109,17 @@ struct GroupStore: Sendable {
                 "UPDATE conversations SET member_version = \(state.version), title = \(state.title) WHERE id = \(id)"
             )
             try await Self.record(changes, of: group, on: connection)
+        }
+    }
+
+    /// Nobody adds whom they may not write to.
+    private static func requireReach(of actor: UserID, to users: [UserID], on connection: PostgresConnection)
+        async throws
+    {
+        let refusing = try await RelationStore.unreachable(for: actor, among: users, on: connection)
+        guard refusing.isEmpty else {
+            let names = refusing.map(\.description).sorted().joined(separator: ", ")
+            throw Group.Refusal.forbidden("you may not add \(names)")
         }
     }
 

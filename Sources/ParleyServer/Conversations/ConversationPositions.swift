@@ -1,0 +1,33 @@
+import ParleyWire
+import RedisClient
+
+extension ConversationSummary.Position {
+    /// The positions of users in conversations as one of them may see them, in one question.
+    static func read(
+        _ asked: [(conversation: ConversationID, users: [UserID])],
+        for user: UserID,
+        from redis: RedisClient
+    ) async throws -> [[UserID: ConversationSummary.Position]] {
+        let call = RedisFunctions.call(
+            "receipts",
+            keys: asked.map { Keys.conversation($0.conversation) },
+            [user.description] + asked.flatMap { [String($0.users.count)] + $0.users.map(\.description) },
+            readOnly: true
+        )
+        let values = (try await redis.send(call, repeatable: true).array ?? []).map(\.integer)
+        guard values.count == 2 * asked.reduce(0, { $0 + $1.users.count }) else {
+            throw RedisError(.protocolViolation, outcome: .failed, "positions of members")
+        }
+        var at = 0
+        return asked.map { _, users in
+            var positions: [UserID: ConversationSummary.Position] = [:]
+            for user in users {
+                if let read = values[at], let delivered = values[at + 1] {
+                    positions[user] = ConversationSummary.Position(read: read, delivered: max(read, delivered))
+                }
+                at += 2
+            }
+            return positions
+        }
+    }
+}

@@ -1,0 +1,29 @@
+import ParleyWire
+
+/// A user's view of a conversation.
+struct ConversationSummary: Sendable {
+    /// What only groups have.
+    struct Group: Sendable {
+        let title: String
+        /// The membership's.
+        let version: Int64
+        let owner: UserID?
+        let admins: [UserID]
+    }
+
+    /// Up to where a member has read, and got delivered.
+    struct Position: Sendable, Hashable {
+        var read: Int64 = 0
+        var delivered: Int64 = 0
+    }
+
+    let conversation: ConversationID
+    let group: Group?
+    /// Of a group in the order of their joining.
+    let members: [UserID]
+    /// The newest message that the user may see.
+    let last: StoredMessage?
+    /// Of members; a list has the user's alone in groups.
+    let positions: [UserID: Position]
+    let unread: Int64
+}
