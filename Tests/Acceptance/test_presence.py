@@ -1,15 +1,13 @@
 """The green light: who is online, as friends' sockets show it, over two gateways with a short heartbeat and grace."""
 
 import contextlib
-import json
 import threading
 import time
 
 import httpx
 import pytest
 from client import PATIENCE, Account, Socket, poll
-from conftest import Stack
-from websockets.sync.client import connect
+from conftest import running
 
 HEARTBEAT = 1.0
 GRACE = 4.0
@@ -21,22 +19,11 @@ DEAD = GONE + 2 * HEARTBEAT
 
 @pytest.fixture(scope="module")
 def lit(build):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PARLEY_HEARTBEAT_MS", str(int(HEARTBEAT * 1000)))
-    patch.setenv("PARLEY_PRESENCE_GRACE_MS", str(int(GRACE * 1000)))
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 2)
-        stack.sql(
-            """
-            CREATE TABLE IF NOT EXISTS friendships (lo_id text COLLATE "C", hi_id text COLLATE "C", since bigint,
-                PRIMARY KEY (lo_id, hi_id));
-            """
-        )
+    settings = {
+        "PARLEY_HEARTBEAT_MS": f"{HEARTBEAT * 1000:.0f}", "PARLEY_PRESENCE_GRACE_MS": f"{GRACE * 1000:.0f}",
+    }
+    with running(build, workers=2, **settings) as stack:
         yield stack
-    finally:
-        stack.end()
-        patch.undo()
 
 
 @pytest.fixture
@@ -45,34 +32,31 @@ def gateways(lit):
 
 
 @pytest.fixture
-def ann(lit, gateways):
+def ann(gateways):
     return Account(gateways[0], "ann")
 
 
 @pytest.fixture
-def bob(lit, gateways, ann):
+def bob(gateways, ann):
     bob = Account(gateways[1], "bob")
-    relate(lit, ann, bob)
+    relate(gateways[0], ann, bob)
     return bob
 
 
-def relate(stack, one, other, friends=True):
-    """Makes two friends, or ends it, and tells both queues."""
-    lo, hi = sorted([one.id, other.id])
-    if friends:
-        stack.sql(f"INSERT INTO friendships VALUES ('{lo}', '{hi}', 0) ON CONFLICT DO NOTHING")
-    else:
-        stack.sql(f"DELETE FROM friendships WHERE lo_id = '{lo}' AND hi_id = '{hi}'")
-    kind = "friend_accepted" if friends else "friend_removed"
-    event = json.dumps({"type": kind, "from": one.id, "user": other.id, "ts": 1}, separators=(",", ":"))
-    epoch = stack.redis("hget", "epoch", "id")
-    for user in (one.id, other.id):
-        queue = stack.redis("--raw", "hget", "test:shard", user) or key(stack, "queue", user)
-        q = stack.redis("xadd", queue, "0-*", "e", event).partition("-")[2]
-        stack.redis("publish", f"user:{user}", f"{epoch} {q} {event}")
+def relate(url, one, other):
+    """Makes two friends."""
+    for who, whom, path in ((one, other, ""), (other, one, f"/{one.id}/accept")):
+        answer = httpx.post(
+            f"{url}/v1/friends/requests{path}", json={"user": whom.id}, headers=signed_in(who), timeout=PATIENCE
+        )
+        assert answer.status_code in (200, 201), answer.text
 
 
-def key(stack, kind, user):
+def signed_in(account):
+    return {"Authorization": f"Bearer {account.token}"}
+
+
+def key(kind, user):
     """The key of a user: the shard is FNV-1a, folded."""
     value = 0xCBF29CE484222325
     for byte in user.encode():
@@ -81,7 +65,10 @@ def key(stack, kind, user):
 
 
 def seen(socket, user, status, timeout=PATIENCE):
-    return socket.wait(timeout, op="presence", user=user.id, status=status)
+    """The next picture of a user with this status; what came of them before is of no interest then."""
+    frame = socket.wait(timeout, op="presence", user=user.id, status=status)
+    socket.backlog = [f for f in socket.backlog if f["op"] != "presence" or f["user"] != user.id]
+    return frame
 
 
 def frames(socket, user):
@@ -152,7 +139,7 @@ def test_signing_out_puts_the_light_out_at_once(gateways, ann, bob):
         watch(a, bob)
         seen(a, bob, "online")
         answer = httpx.post(
-            f"{gateways[0]}/v1/logout", headers={"Authorization": f"Bearer {bob.token}"}, timeout=PATIENCE
+            f"{gateways[0]}/v1/logout", headers=signed_in(bob), timeout=PATIENCE
         )
         assert answer.status_code == 204
         assert b.closed() == 4500
@@ -165,7 +152,7 @@ def test_a_session_stays_online_while_it_renews(lit, gateways, ann, bob):
         seen(a, bob, "online")
         time.sleep(2 * HEARTBEAT + GRACE + 5)
         assert frames(a, bob) == []
-        record = lit.redis("hgetall", key(lit, "presence", bob.id))
+        record = lit.redis("hgetall", key("presence", bob.id))
         assert "lease:d1" in record and "gateway-2" in record
 
 
@@ -186,10 +173,11 @@ def test_strangers_get_no_light_and_oneself_neither(gateways, ann, bob):
 
 def test_a_set_replaces_the_one_before_and_has_a_bound(gateways, lit, ann, bob):
     carl = Account(gateways[0], "carl")
-    relate(lit, ann, carl)
+    relate(gateways[0], ann, carl)
     with Socket(gateways[0], ann) as a:
         assert a.refused(op="watch", users=[f"user{n}" for n in range(201)]) == "invalid"
-        assert a.refused(op="watch", users=[f"user{n}" for n in range(10_000)]) in ("invalid", "bad_frame") or True
+        a.send(op="watch", users=[f"user{n}" for n in range(10_000)])
+        assert a.closed() == 1009, "beyond max_frame"
     with Socket(gateways[0], ann) as a:
         a.send(op="watch", users=[bob.id, *(f"user{n}" for n in range(199))])
         seen(a, bob, "offline")
@@ -237,14 +225,15 @@ def test_an_end_of_friendship_puts_the_light_out_and_a_beginning_brings_it(gatew
     with Socket(gateways[0], ann) as a, Socket(gateways[1], bob) as b:
         watch(a, bob)
         seen(a, bob, "online")
-        relate(lit, bob, ann, friends=False)
+        answer = httpx.delete(f"{gateways[1]}/v1/friends/{ann.id}", headers=signed_in(bob), timeout=PATIENCE)
+        assert answer.status_code == 204
         assert "last_active" not in seen(a, bob, "offline")
         poll(lambda: lit.redis("pubsub", "numsub", pair).split()[-1] == "0")
         b.connection.close(1000)
         with Socket(gateways[0], bob):
             time.sleep(2)
             assert frames(a, bob) == []
-            relate(lit, ann, bob)
+            relate(gateways[0], ann, bob)
             seen(a, bob, "online")
         seen(a, bob, "offline")
 
@@ -267,7 +256,7 @@ def test_a_poll_that_waits_is_there_and_one_that_vanished_is_not_for_ever(gatewa
 
 def patch(url, account, **settings):
     answer = httpx.patch(
-        f"{url}/v1/me", json=settings, headers={"Authorization": f"Bearer {account.token}"}, timeout=PATIENCE
+        f"{url}/v1/me", json=settings, headers=signed_in(account), timeout=PATIENCE
     )
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -325,7 +314,7 @@ def test_activity_moves_the_last_activity(gateways, lit, ann, bob):
 
 def test_a_killed_gateway_puts_its_lights_out_but_not_of_those_who_came_back(gateways, lit, ann, bob):
     carl = Account(gateways[0], "carl")
-    relate(lit, ann, carl)
+    relate(gateways[0], ann, carl)
     with Socket(gateways[0], ann) as a:
         watch(a, bob, carl)
         Socket(gateways[1], bob)
@@ -345,9 +334,9 @@ def test_a_killed_gateway_puts_its_lights_out_but_not_of_those_who_came_back(gat
 def test_redis_emptied_or_restarted_shows_the_right_picture_again(gateways, lit, ann, bob):
     """Emptied while one comes and one goes, nothing that was known may stand."""
     carl = Account(gateways[0], "carl")
-    relate(lit, ann, carl)
+    relate(gateways[0], ann, carl)
     dora = Account(gateways[0], "dora")
-    relate(lit, ann, dora)
+    relate(gateways[0], ann, dora)
 
     def picture(socket, shown):
         while True:
@@ -380,9 +369,7 @@ def test_redis_emptied_or_restarted_shows_the_right_picture_again(gateways, lit,
     a.connection.close(1000)
 
 
-def test_a_client_that_reads_nothing_gets_the_last_state(gateways, lit, ann, bob):
-    headers = {"max_queue": 1}
-    url = gateways[0].replace("http", "ws", 1) + "/v1/ws"
+def test_what_changes_fast_ends_with_what_is_so(gateways, ann, bob):
     with Socket(gateways[0], ann) as a:
         watch(a, bob)
         seen(a, bob, "offline")
@@ -393,5 +380,4 @@ def test_a_client_that_reads_nothing_gets_the_last_state(gateways, lit, ann, bob
         with contextlib.suppress(AssertionError):
             while True:
                 last = a.wait(2, op="presence", user=bob.id)["status"]
-        assert last == "offline", "coming and going within windows ends with what is so"
-    assert headers and url and connect
+        assert last == "offline"

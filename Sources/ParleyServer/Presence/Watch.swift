@@ -4,7 +4,9 @@ import ParleyWire
 
 /// What one session watches, confined to its event loop.
 final class Watch {
+    /// Not to be touched once the hub has forgotten it.
     private unowned let session: Session
+    private let id: QueueReader.ID
     private let me: UserID
     private var whom = WatchSet()
     private var window = PresenceWindow()
@@ -20,6 +22,7 @@ final class Watch {
 
     init(_ session: Session, of me: UserID) {
         self.session = session
+        id = session.id
         self.me = me
     }
 
@@ -31,7 +34,7 @@ final class Watch {
 
     /// The client names its whom.
     func replace(with users: [UserID], _ hub: PresenceHub) {
-        hub.unwatch(whom.replace(with: users, of: me), by: session.id, of: me)
+        hub.unwatch(whom.replace(with: users, of: me), by: id, of: me)
         owed = []
         owesAll = true
         check(hub)
@@ -55,28 +58,28 @@ final class Watch {
 
     private func checked(_ friends: Set<UserID>?, _ hub: PresenceHub) {
         isChecking = false
-        guard hub.isWatching(self, session.id) else { return }
+        guard hub.isWatching(self, id) else { return }
         guard let friends else {
             mustCheckAgain = true
-            return hub.isUnfinished(session.id)
+            return hub.isUnfinished(id)
         }
         // What was looked up may be of before a change.
         if mustCheckAgain { return check(hub) }
         let (lit, unlit) = whom.checked(friends: friends)
-        hub.unwatch(unlit, by: session.id, of: me)
+        hub.unwatch(unlit, by: id, of: me)
         for user in unlit { session.write(Self.frame(user, PresenceState(isOnline: false, version: 0))) }
         owed = owesAll ? Array(whom.lit) : owed.filter { whom.lit.contains($0) } + lit
         owesAll = false
-        hub.watch(lit, by: session.id, of: me)
+        hub.watch(lit, by: id, of: me)
         guard !owed.isEmpty else { return }
-        hub.isUnfinished(session.id)
+        hub.isUnfinished(id)
         // The picture after the subscription, so that no change falls between.
         hub.whenSubscribed(owed.map { FriendPair($0, me) }) {
-            if hub.isWatching(self, self.session.id) { hub.read(self.owed) }
+            if hub.isWatching(self, self.id) { hub.read(self.owed) }
         }
     }
 
-    func end(_ hub: PresenceHub) { hub.unwatch(Array(whom.lit), by: session.id, of: me) }
+    func end(_ hub: PresenceHub) { hub.unwatch(Array(whom.lit), by: id, of: me) }
 
     // MARK: What of them
 
@@ -100,7 +103,7 @@ final class Watch {
 
     private func endWindowLater(_ hub: PresenceHub) {
         hub.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(PresenceWindow.length)) {
-            guard hub.isWatching(self, self.session.id) else { return }
+            guard hub.isWatching(self, self.id) else { return }
             let (users, again) = self.window.ended(isWritable: self.takesMore)
             for user in users { self.tell(user, hub) }
             if again { self.endWindowLater(hub) }
