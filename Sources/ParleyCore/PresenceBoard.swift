@@ -5,7 +5,8 @@ public import ParleyWire
 /// A pair of friends has one channel for both directions. Who needs it can be told from who watches whom, so nothing is
 /// kept of the channel itself: a pair costs what its watchers cost.
 public struct PresenceBoard {
-    public typealias Watcher = Int
+    /// A session of this event loop, its number shortened: watches that idle are many, and should be small.
+    public typealias Watcher = Int32
 
     private struct Watched {
         var state: PresenceState?

@@ -10,8 +10,8 @@ struct ParleyLoad: AsyncParsableCommand {
             picture stayed wrong or a session did not hold, 2 when the run could not take place.
             """,
         subcommands: [
-            Chat.self, Group.self, Connect.self, Mixed.self, Presence.self, SelfTest.self, Check.self, RenderReport.self,
-            Capacity.self,
+            Chat.self, Group.self, Connect.self, Mixed.self, Presence.self, SelfTest.self, Check.self,
+            RenderReport.self, Capacity.self,
             Share.self,
         ]
     )

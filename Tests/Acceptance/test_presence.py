@@ -8,6 +8,7 @@ import httpx
 import pytest
 from client import PATIENCE, Account, Socket, poll
 from conftest import running
+from websockets.exceptions import ConnectionClosed
 
 HEARTBEAT = 1.0
 GRACE = 4.0
@@ -79,6 +80,16 @@ def frames(socket, user):
 
 def watch(socket, *users):
     socket.send(op="watch", users=[user.id for user in users])
+
+
+def come_back(url, account):
+    """A socket, as soon as the gateway knows the new epoch."""
+
+    def attempt():
+        with contextlib.suppress(ConnectionClosed):
+            return Socket(url, account)
+
+    return poll(attempt, pause=0.5)
 
 
 def cut(socket):
@@ -360,9 +371,9 @@ def test_redis_emptied_or_restarted_shows_the_right_picture_again(gateways, lit,
         assert lit.redis("flushall") == "OK"
         # A new epoch closes the sockets; everybody comes back by themselves.
         assert a.closed() == 4200
-    a = Socket(gateways[0], ann, "stays")
+    a = come_back(gateways[0], ann)
     watch(a, bob, carl, dora)
-    with Socket(gateways[1], bob), Socket(gateways[0], dora):
+    with come_back(gateways[1], bob), come_back(gateways[0], dora):
         shown = {}
         want = {bob.id: "online", carl.id: "offline", dora.id: "online"}
         poll(lambda: picture(a, shown) == want, seconds=60)

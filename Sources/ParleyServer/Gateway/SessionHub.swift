@@ -175,7 +175,8 @@ final class SessionHub: @unchecked Sendable {
                         cursorThen: question.position.cursor,
                         isRevoked: answer.isRevoked
                     )
-                    guard let renewed = question.position.lease, let reply = answer.presence else { continue }
+                    guard let renewed = question.position.lease, let reply = answer.presence, reply != .nothing
+                    else { continue }
                     self.presence.settled(reply, renewed, milliseconds: lease) { [weak reader = question.reader] in
                         reader?.position?.lease != nil
                     }

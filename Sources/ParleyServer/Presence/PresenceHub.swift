@@ -16,15 +16,16 @@ final class PresenceHub: @unchecked Sendable {
     let connection: RedisConnection
 
     var board = PresenceBoard()
-    var watches: [QueueReader.ID: Watch] = [:]
+    var watches: [PresenceBoard.Watcher: Watch] = [:]
     private(set) var feeds: [RedisFeed] = []
     private var tick: RepeatedTask?
     /// Sessions that a store owes an answer.
-    var unfinished: Set<QueueReader.ID> = []
+    var unfinished: Set<PresenceBoard.Watcher> = []
     /// Still to be read again in this round.
     private var round: ArraySlice<UserID> = []
     private var roundStep = 1
     /// Leases that wait for their user's privacy.
+    private var questions: [(watch: Watch, pairs: [(me: UserID, other: UserID)])] = []
     private var strangers: [(lease: PresenceLease, milliseconds: Int64, isStillThere: () -> Bool)] = []
 
     /// Closing a Redis client drops all its subscriptions in one go: several make smaller ones.
@@ -35,6 +36,8 @@ final class PresenceHub: @unchecked Sendable {
     private static let resubscription: Int64 = 1000
     /// Seconds in which every picture is read again.
     private static let roundLength = 60
+    /// Watches whose friends one query looks up.
+    private static let questionChunk = 100
     /// Users of one read.
     private static let readChunk = 200
 
@@ -134,6 +137,32 @@ final class PresenceHub: @unchecked Sendable {
         connection.send(lease.leave(remainder: presence.terms.remainder(after: end)), repeatable: true) { result in
             guard case .success(let value) = result, case .change(let state) = PresenceReply(value) else { return }
             self.presence.publisher.publish(.init(user: lease.user, state: state))
+        }
+    }
+
+    // MARK: Friends
+
+    /// One question for all who ask at about the same time.
+    func askForFriends(of me: UserID, among others: [UserID], for watch: Watch) {
+        questions.append((watch, others.map { (me, $0) }))
+        if questions.count == 1 { eventLoop.scheduleTask(in: .milliseconds(5)) { self.askForFriends() } }
+    }
+
+    private func askForFriends() {
+        let asked = questions
+        questions = []
+        for start in stride(from: 0, to: asked.count, by: Self.questionChunk) {
+            let chunk = asked[start..<min(start + Self.questionChunk, asked.count)]
+            let pairs = chunk.flatMap(\.pairs)
+            let bound = NIOLoopBound((self, chunk.map(\.watch)), eventLoop: eventLoop)
+            let (store, eventLoop) = (presence.store, eventLoop)
+            Task {
+                let friends = try? await store.friends(among: pairs)
+                eventLoop.execute {
+                    let (hub, watches) = bound.value
+                    for watch in watches { watch.checked(friends.map { $0[watch.me] ?? [] }, hub) }
+                }
+            }
         }
     }
 

@@ -6,16 +6,21 @@ import PostgresClient
 struct PresenceStore: Sendable {
     let postgres: PostgresPool
 
-    /// Those of the users who are friends of somebody.
-    func friends(of user: UserID, among others: [UserID]) async throws -> Set<UserID> {
-        let (me, others) = (user.description, others.map(\.description))
+    /// Those of the pairs who are friends: of each first one, the others.
+    func friends(among pairs: [(me: UserID, other: UserID)]) async throws -> [UserID: Set<UserID>] {
         let rows = try await postgres.query(
             """
-            SELECT hi_id FROM friendships WHERE lo_id = \(me) AND hi_id = ANY(\(others)::text[])
-            UNION ALL SELECT lo_id FROM friendships WHERE hi_id = \(me) AND lo_id = ANY(\(others)::text[])
+            SELECT me, other FROM unnest(\(pairs.map(\.me.description))::text[],
+                                         \(pairs.map(\.other.description))::text[]) AS pair (me, other)
+            JOIN friendships ON lo_id = least(me COLLATE "C", other COLLATE "C")
+                AND hi_id = greatest(me COLLATE "C", other COLLATE "C")
             """
         )
-        return Set(try rows.decode(String.self).compactMap { UserID($0) })
+        var friends: [UserID: Set<UserID>] = [:]
+        for (me, other) in try rows.decode((String, String).self) {
+            if let me = UserID(me), let other = UserID(other) { friends[me, default: []].insert(other) }
+        }
+        return friends
     }
 
     /// All friends of each user.
@@ -51,7 +56,7 @@ struct PresenceStore: Sendable {
     func mayViewer(_ viewer: UserID, seeLastActiveOf user: UserID) async throws -> Bool {
         switch try await privacy(of: [user])[user]?.lastSeen {
         case .everyone: true
-        case .friends: viewer == user ? true : try await friends(of: viewer, among: [user]).contains(user)
+        case .friends: viewer == user ? true : try await friends(among: [(viewer, user)])[viewer] != nil
         case .nobody, nil: false
         }
     }

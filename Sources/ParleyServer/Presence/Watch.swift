@@ -6,8 +6,8 @@ import ParleyWire
 final class Watch {
     /// Not to be touched once the hub has forgotten it.
     private unowned let session: Session
-    private let id: QueueReader.ID
-    private let me: UserID
+    private let id: PresenceBoard.Watcher
+    let me: UserID
     private var whom = WatchSet()
     private var window = PresenceWindow()
     /// Friends whose first picture is still to come.
@@ -22,9 +22,11 @@ final class Watch {
 
     init(_ session: Session, of me: UserID) {
         self.session = session
-        id = session.id
+        id = Self.id(of: session.id)
         self.me = me
     }
+
+    static func id(of session: QueueReader.ID) -> PresenceBoard.Watcher { .init(truncatingIfNeeded: session) }
 
     var isEmpty: Bool { whom.isEmpty }
     /// Something is still to be asked for, because a store did not answer.
@@ -45,18 +47,11 @@ final class Watch {
         mustCheckAgain = true
         guard !isChecking else { return }
         (isChecking, mustCheckAgain) = (true, false)
-        let bound = NIOLoopBound((self, hub), eventLoop: hub.eventLoop)
-        let (store, eventLoop, me, wanted) = (hub.presence.store, hub.eventLoop, me, whom.wanted)
-        Task {
-            let friends = try? await store.friends(of: me, among: wanted)
-            eventLoop.execute {
-                let (watch, hub) = bound.value
-                watch.checked(friends, hub)
-            }
-        }
+        hub.askForFriends(of: me, among: whom.wanted, for: self)
     }
 
-    private func checked(_ friends: Set<UserID>?, _ hub: PresenceHub) {
+    /// - Parameter friends: nil for what could not be looked up.
+    func checked(_ friends: Set<UserID>?, _ hub: PresenceHub) {
         isChecking = false
         guard hub.isWatching(self, id) else { return }
         guard let friends else {
@@ -87,6 +82,8 @@ final class Watch {
     func tellFirst(_ user: UserID, _ hub: PresenceHub) {
         guard let index = owed.firstIndex(of: user) else { return }
         owed.remove(at: index)
+        // An empty array may hold memory, and most watches are idle.
+        if owed.isEmpty { owed = [] }
         if takesMore { tell(user, hub) } else { changed(user, hub) }
     }
 

@@ -28,8 +28,9 @@ struct Presence: AsyncParsableCommand {
     var drain = 150.0
 
     func validate() throws {
-        guard friends >= 2, friends.isMultiple(of: 2), friends <= ClientFrame.maximumWatchedUsers, friends < run.users else {
-            throw ValidationError("--friends must be even, from 2 to \(ClientFrame.maximumWatchedUsers), and below --users")
+        guard 2...ClientFrame.maximumWatchedUsers ~= friends, friends.isMultiple(of: 2), friends < run.users else {
+            let most = ClientFrame.maximumWatchedUsers
+            throw ValidationError("--friends must be even, from 2 to \(most), and below --users")
         }
         guard rate >= 0, rate <= 1e5 else { throw ValidationError("--rate must be from 0 to 100000") }
         guard warmup >= 0, drain >= 0 else { throw ValidationError("--warmup and --drain must not be negative") }
