@@ -23,7 +23,7 @@ let package = Package(
     products: [
         .executable(name: "parley", targets: ["parley"]),
         .executable(name: "parley-load", targets: ["parley-load"]),
-        .library(name: "ParleyClient", targets: ["ParleyClient"]),
+        .library(name: "ParleyClient", targets: ["ParleyClient", "ParleyWire"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -72,11 +72,13 @@ let package = Package(
             // Embedded, so that a binary can be moved anywhere.
             resources: [
                 .embedInCode("Operations/Migrations"),
-                .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
+                .embedInCode("Messages/Queues.lua"), .embedInCode("Messages/Commit.lua"),
+                .embedInCode("Messages/Delivery.lua"),
                 .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
                 .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),
                 .embedInCode("Friends/Relations.lua"), .embedInCode("Presence/Presence.lua"),
+                .embedInCode("Conversations/Mute/Mute.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

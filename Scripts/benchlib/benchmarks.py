@@ -30,7 +30,8 @@ PROMISES = Figure(
 CPU = "server_cpu_us_per_message."
 CPU_BY_GROUP = (CPU + "gateways", CPU + "workers", CPU + "redis", CPU + "postgres")
 
-ALL = (
+# The README's main table.
+TABLE = (
     Benchmark(
         "connect", "10,000 idle signed-in sessions on two gateways, held for 60 s",
         "connect --users 10000 --duration 60", 80,
@@ -118,6 +119,17 @@ ALL = (
         ),
     ),
     Benchmark(
+        "group-kills", "the same with ten groups of 100, three devices a user, at 6,000 deliveries/s",
+        "group --users 1000 --members 100 --devices 3 --rate 20 --duration 75 --seed-users "
+        "--faults Scripts/faults/each-process.txt", 120,
+        (
+            Figure("lost, duplicated, reordered, leaked of {acked:,} messages, each delivered to 300 devices",
+                   ("lost", "duplicated", "reordered", "leaked"), target="0"),
+            Figure("connections that ended", ("unexpected_closes",)),
+            Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms"),
+        ),
+    ),
+    Benchmark(
         "pauses", "every process stands still for 5 or 6 s, one after the other, at 2,000 messages/s for 75 s",
         "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/pauses.txt", 110,
         (PROMISES, Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms")),
@@ -134,6 +146,41 @@ ALL = (
         needs_stack=False,
     ),
 )
+
+# What those who only listen get their messages by, with parley-load's options for it.
+TRANSPORTS = {
+    "websocket": "--receive websocket",
+    "long-poll": "--receive long-poll",
+    "poll": "--receive poll --poll-every 1s",
+}
+
+# Half of the users write at a low rate, as people do, and the others listen; and all listen to nothing.
+RECEIVE = tuple(
+    Benchmark(
+        f"receive-{name}", f"500 users who listen by {name}, 200 messages/s for 30 s",
+        f"chat --users 1000 --rate 200 --duration 30 {options} --seed-users", 50,
+        (
+            Figure("server CPU a message, all processes", (CPU + "total",), "µs"),
+            Figure("HTTP requests a message", ("http_requests_per_message",)),
+            Figure("send to delivery, p50 and p99", LATENCY, "ms"),
+            Figure("lost, duplicated, reordered, leaked", ("lost", "duplicated", "reordered", "leaked"), target="0"),
+        ),
+    )
+    for name, options in TRANSPORTS.items()
+)
+IDLE = tuple(
+    Benchmark(
+        f"idle-{name}", f"1,000 users who listen by {name} while nothing happens, for 30 s",
+        f"connect --users 1000 --duration 30 {options} --seed-users", 40,
+        (
+            Figure("server CPU a session and second, all processes", ("server_cpu_us_per_session_second",), "µs"),
+            Figure("HTTP requests a second", ("http_requests_per_second",), "/s"),
+        ),
+    )
+    for name, options in TRANSPORTS.items()
+)
+
+ALL = TABLE + RECEIVE + IDLE
 
 # What Scripts/bench scaling runs for each number of gateways.
 SCALING = "chat --users 1000 --rate {rate} --duration 15"

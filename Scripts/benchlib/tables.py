@@ -10,19 +10,11 @@ from .results import BenchError, number, reading, shown, with_unit
 def measured(directory):
     """What was measured, against its target, with the command that gave it."""
     rows, runs = [], set()
-    for benchmark in benchmarks.ALL:
-        file = os.path.join(directory, benchmark.name + ".json")
-        command = f"parley-load {benchmark.arguments}"
-        result = results.read(file)
+    for benchmark in benchmarks.TABLE:
+        result, file = read(directory, benchmark)
         with reading(file):
-            run = result["run"]
-            check_build(run, file)
-            if run["command"] != command:
-                raise BenchError(
-                    f"{file} is of another command than {command}; Scripts/bench run --only {benchmark.name}"
-                )
-            runs.add((run["date"], run["commit"]))
-            rows.append(f"| **{benchmark.about}**: `{command}` | | |")
+            runs.add((result["run"]["date"], result["run"]["commit"]))
+            rows.append(f"| **{benchmark.about}**: `{result['run']['command']}` | | |")
             for figure in benchmark.figures:
                 numbers = ", ".join(shown(number(result, path)) for path in figure.paths)
                 rows.append(
@@ -35,6 +27,18 @@ def measured(directory):
     return "\n".join([origin, "", "| what | measured | target |", "| --- | --- | --- |", *rows])
 
 
+def read(directory, benchmark):
+    """A benchmark's result as the README may show it, and its file."""
+    file = os.path.join(directory, benchmark.name + ".json")
+    command = f"parley-load {benchmark.arguments}"
+    result = results.read(file)
+    with reading(file):
+        check_build(result["run"], file)
+        if result["run"]["command"] != command:
+            raise BenchError(f"{file} is of another command than {command}; Scripts/bench run --only {benchmark.name}")
+    return result, file
+
+
 def check_build(run, file):
     if run["build"] != "release":
         raise BenchError(f"{file} is of build {run['build']}: the README shows the release build alone")
@@ -44,6 +48,35 @@ def described(machine, runs):
     """The machine, and when which versions were measured."""
     when = ", ".join(f"{date} ({commit})" for date, commit in sorted(runs))
     return "{cores} cores ({cpu}), {memory_gib} GiB, Linux {kernel}; ".format_map(machine) + when + "."
+
+
+def transports(directory):
+    """What a message and an idle listener cost by WebSocket, long polling and polling."""
+    paths = ("server_cpu_us_per_message.total", "http_requests_per_message", "latency_ms.p50", "latency_ms.p99")
+    idle_paths = ("server_cpu_us_per_session_second", "http_requests_per_second")
+    rows, runs = [], set()
+    for name, busy, idle in zip(benchmarks.TRANSPORTS, benchmarks.RECEIVE, benchmarks.IDLE):
+        cells = []
+        for benchmark, wanted in ((busy, paths), (idle, idle_paths)):
+            result, file = read(directory, benchmark)
+            with reading(file):
+                runs.add((result["run"]["date"], result["run"]["commit"]))
+                cells += [shown(number(result, path)) for path in wanted]
+        rows.append(f"| {benchmarks.TRANSPORTS[name].removeprefix('--receive ')} | {' | '.join(cells)} |")
+    file = os.path.join(directory, "machine.json")
+    machine = results.read(file)
+    with reading(file):
+        origin = described(machine, runs)
+    arguments = [each[0].arguments.replace(benchmarks.TRANSPORTS["websocket"], "--receive …")
+                 for each in (benchmarks.RECEIVE, benchmarks.IDLE)]
+    return "\n".join([
+        f"`parley-load {arguments[0]}` and, where nothing happens, `parley-load {arguments[1]}`; {origin}",
+        "",
+        "| `--receive` | server CPU a message, µs | HTTP requests a message | p50, ms | p99, ms "
+        "| idle: server CPU a listener and second, µs | idle: requests/s of all |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *rows,
+    ])
 
 
 def scaling(result, file):

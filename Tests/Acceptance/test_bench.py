@@ -23,6 +23,8 @@ old figures
 between
 <!-- scaling: begin -->
 <!-- scaling: end -->
+<!-- transports: begin -->
+<!-- transports: end -->
 <!-- capacity: begin -->
 <!-- capacity: end -->
 after
@@ -33,9 +35,12 @@ CHAT = {
     "latency_ms": {"p50": 1.234, "p99": 26.8}, "generator_cpu_us_per_message": 90.5, "highest_rate": 14000,
     "unexpected_closes": 1500,
     "server_cpu_us_per_message": {"gateways": 198.3, "workers": 27, "redis": 200, "postgres": 9.96, "total": 435.26},
-    "rate_achieved": 20000.4, "deliveries_per_second": 45000,
+    "rate_achieved": 20000.4, "deliveries_per_second": 45000, "http_requests_per_message": 2.46,
 }
-CONNECT = {"scenario": "connect", "connected": 10_000, "connect_seconds": 3.333, "rss_kb_per_session": 5.3}
+CONNECT = {
+    "scenario": "connect", "connected": 10_000, "connect_seconds": 3.333, "rss_kb_per_session": 5.3,
+    "server_cpu_us_per_session_second": 38.2, "http_requests_per_second": 1000.4,
+}
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def make_results(directory, **changes):
         run = {
             "command": f"parley-load {benchmark.arguments}", "build": "release", "commit": "abc", "date": "2026-01-02"
         }
-        result = CONNECT if benchmark.name.startswith("connect") else CHAT
+        result = CONNECT if benchmark.arguments.startswith("connect") else CHAT
         result = {**result, "run": run, **changes.get(benchmark.name, {})}
         (directory / f"{benchmark.name}.json").write_text(json.dumps(result))
     return directory
@@ -95,7 +100,7 @@ def test_table_stands_between_its_markers(bench, results, readme):
     assert "| send to delivery, p99 | 27 ms | ≤ 6 ms |" in rows
     assert "| of it gateways, workers, Redis, PostgreSQL | 198, 27, 200, 10.0 µs |  |" in rows
     lost = "| lost, duplicated, reordered, leaked of 100,000 messages, each delivered to two devices | 0, 0, 0, 0 | 0 |"
-    assert rows.count(lost) == sum(benchmarks.PROMISES in benchmark.figures for benchmark in benchmarks.ALL)
+    assert rows.count(lost) == sum(benchmarks.PROMISES in benchmark.figures for benchmark in benchmarks.TABLE)
     assert "| memory of a gateway for each | 5.3 KiB | ≤ 6 KiB |" in rows
     assert "| highest rate that held | 14,000/s | ≥ 15,000/s |" in rows
     assert "old figures" not in text
@@ -115,6 +120,24 @@ def test_table_names_every_version_that_was_measured(bench, tmp_path, readme):
     results = make_results(tmp_path / "results", connect={"run": run})
     assert bench("table", results, "--readme", readme).returncode == 0
     assert "2026-01-01 (old), 2026-01-02 (abc)." in readme.read_text()
+
+
+def test_table_of_transports(bench, results, readme):
+    other = {**CHAT, "http_requests_per_message": 0, "latency_ms": {"p50": 0.7, "p99": 9.5}}
+    (results / "receive-websocket.json").write_text(json.dumps(
+        {**json.loads((results / "receive-websocket.json").read_text()), **other}))
+    assert bench("table", results, "--readme", readme).returncode == 0
+    text = readme.read_text()
+    assert "`parley-load chat --users 1000 --rate 200 --duration 30 --receive … --seed-users`" in text
+    rows = text.splitlines()
+    assert "| websocket | 435 | 0 | 0.7 | 9.5 | 38 | 1,000 |" in rows
+    assert "| poll --poll-every 1s | 435 | 2.5 | 1.2 | 27 | 38 | 1,000 |" in rows
+    (results / "idle-poll.json").unlink()
+    refuses(bench("table", results, "--readme", readme), "idle-poll.json", "there is no")
+    assert readme.read_text() == text
+    # Results of a time before they were measured make the other tables.
+    (results / "receive-websocket.json").unlink()
+    assert bench("table", results, "--readme", readme).returncode == 0
 
 
 def test_table_of_scaling(bench, results, readme):

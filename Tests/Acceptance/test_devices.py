@@ -24,6 +24,20 @@ def people(narrow):
     return Account(narrow.gateways[0], "ann"), Account(narrow.gateways[1], "bob")
 
 
+@pytest.fixture
+def hasty(build):
+    """A stack that takes a user for absent after a second."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PARLEY_ABSENCE_S", "1")
+    stack = Stack(build)
+    try:
+        stack("up", "--gateways", 2, "--workers", 1)
+        yield stack
+    finally:
+        stack.end()
+        patch.undo()
+
+
 def listed(url, account):
     answer = account.get(url, "/v1/devices")
     assert answer.status_code == 200, answer.text
@@ -126,3 +140,36 @@ def test_beyond_the_cap_a_device_rebuilds_from_history(narrow, people):
         with Socket(narrow.gateways[1], bob, "phone", resume=phone.cursor) as phone:
             assert phone.ready["mode"] == "replay"
             assert phone.wait(op="event", type="message")["body"] == "400"
+
+
+def test_absent_users_cost_their_position_alone(hasty):
+    """The queue of somebody long away holds nothing. Coming back is a resync, with history and unread complete; who is
+    there gets everything as ever, between two and in a group."""
+    urls = hasty.gateways
+    ann, bob, eve = (Account(urls[i % 2], name) for i, name in enumerate(("ann", "bob", "eve")))
+    body = {"title": "Team", "members": [bob.id, eve.id]}
+    headers = {"Authorization": f"Bearer {ann.token}", "Idempotency-Key": "team"}
+    group = httpx.post(f"{urls[0]}/v1/conversations", json=body, headers=headers, timeout=PATIENCE).json()["id"]
+    with Socket(urls[1], bob, "phone") as phone:
+        cursor = phone.cursor
+    time.sleep(1.2)
+    with Socket(urls[0], ann) as a, Socket(urls[1], eve, ephemeral=True) as e:
+        conv = a.message("hello", to=bob.id)["conv"]
+        for number in range(40):
+            a.message("x" * 10_000, conv=(conv, group)[number % 2])
+        assert hasty.redis("--scan", "--pattern", f"queue:*:{bob.id}") == ""
+        before = int(hasty.redis("hget", hasty.redis("--scan", "--pattern", f"user:*:{bob.id}"), "absent"))
+        for number in range(40):
+            a.message("y" * 10_000, conv=(conv, group)[number % 2])
+        assert int(hasty.redis("hget", hasty.redis("--scan", "--pattern", f"user:*:{bob.id}"), "absent")) == before + 40
+        assert [e.wait(op="event", conv=group, seq=seq)["q"] for seq in (1, 40)] == [2, 41], "eve was here all the time"
+
+        with Socket(urls[0], bob, "phone", resume=cursor) as phone:
+            assert phone.ready["mode"] == "resync" and phone.ready["head"] == before + 40
+            assert len(bob.history(urls[1], conv, limit=100)) == 41
+            rows = bob.get(urls[1], "/v1/conversations").json()["conversations"]
+            assert {row["id"]: row["unread"] for row in rows} == {conv: 41, group: 40}
+            a.message("welcome", conv=group)
+            assert phone.wait(op="event", body="welcome")["q"] == before + 41
+        with Socket(urls[1], bob, "phone", resume={**cursor, "q": before + 40}) as phone:
+            assert phone.ready["mode"] == "replay" and phone.wait(op="event")["body"] == "welcome"

@@ -107,6 +107,45 @@ def test_everybody_sees_one_order(stack):
         sock.connection.close()
 
 
+def test_woken_together(fleet):
+    """Members of a big group are woken by one publication, among whatever else comes for each of them. What gets lost
+    of it and what comes between is found by its position."""
+    urls = fleet.gateways
+    members = people(urls[0], 24)
+    sockets = [Socket(urls[i % 2], member) for i, member in enumerate(members)]
+    group = Group(urls[0], members[0], *members[1:])
+    loops = int(fleet.redis("pubsub", "numsub", "groups").split()[-1])
+    assert 2 <= loops <= 6, "few enough that 24 are woken together"
+
+    def write(index, count=30, **target):
+        for turn in range(count):
+            sockets[index].message(f"{index}.{turn}", **target)
+
+    # Two write to all, two to a pair of them between.
+    writers = [threading.Thread(target=write, args=(index,), kwargs={"conv": group.id}) for index in range(2)]
+    writers += [threading.Thread(target=write, args=(2 + i,), kwargs={"to": members[6 + i].id}) for i in range(2)]
+    for writer in writers:
+        writer.start()
+    for _ in range(3):
+        assert int(fleet.redis("client", "kill", "type", "pubsub")) >= loops
+        time.sleep(0.3)
+    for writer in writers:
+        writer.join(PATIENCE)
+    sockets[0].message("the end", conv=group.id)
+    order = [told(entry) for entry in members[0].history(urls[1], group.id, limit=200)[::-1]]
+    assert len(order) == 1 + 60 + 1
+    for index, sock in enumerate(sockets):
+        end = sock.wait(op="event", type="message", conv=group.id, body="the end")
+        sock.backlog.append(end)
+        events = [frame for frame in sock.backlog if frame["op"] == "event"]
+        assert [event["q"] for event in events] == list(range(1, end["q"] + 1)), members[index].username
+        assert [told(event) for event in events if event.get("conv") == group.id] == order
+        assert [event["body"] for event in events if "cid" in event] == (
+            [f"{index}.{turn}" for turn in range(30)] * (index < 4) + ["the end"] * (index == 0)
+        )
+        sock.connection.close()
+
+
 def test_resume_after_offline(stack):
     """What was missed comes in order, the removal last, and a replay has changes as well as messages."""
     first, second = stack.gateways

@@ -8,6 +8,8 @@ import contextlib
 import http.client
 import itertools
 import json
+import socket
+import struct
 import threading
 import time
 import urllib.parse
@@ -372,16 +374,27 @@ def test_signing_out_ends_its_waits(urls, pair, stack):
         assert code(leaving.ask(urls[0], **leaving.cursor, wait=LONG)) == "unauthorized"
 
 
-def test_a_client_that_leaves_is_forgotten(urls, pair, stack):
-    alice, bob = pair
-    reader = Script([urls[1]], bob)
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_a_client_that_leaves_is_forgotten(urls, pair, stack, vanishes):
+    """Whether it says so or resets the connection; and a poll, however long it waits, holds no device connected."""
+    _, bob = pair
+    reader = Script([urls[1]], bob, "phone")
     reader.poll()
     connection = reader.connections[urls[1]]
-    query = urllib.parse.urlencode({**reader.cursor, "wait": LONG})
+    query = urllib.parse.urlencode({**reader.cursor, "device": "phone", "wait": LONG})
     connection.request("GET", f"/v1/sync?{query}", headers={"Authorization": f"Bearer {bob.token}"})
     poll(lambda: listeners(stack, bob) == 1)
+
+    def device():
+        [entry] = bob.get(urls[0], "/v1/devices").json()["devices"][0]["devices"]
+        return entry
+
+    assert device()["name"] == "phone" and not device()["connected"]
+    if vanishes:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
     poll(lambda: listeners(stack, bob) == 0, LONG / 2)
+    assert not device()["connected"]
 
 
 def test_two_hundred_wait_and_all_are_answered(urls, stack):

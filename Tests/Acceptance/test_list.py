@@ -1,10 +1,11 @@
 """The list of conversations as clients see it: what stands in it, and what each device hears of it."""
 
 import secrets
+import time
 
 import httpx
 import pytest
-from client import PATIENCE, Account, Socket, poll, uuid7
+from client import PATIENCE, Account, Socket, now_ms, poll, uuid7
 from conftest import Stack
 
 
@@ -113,3 +114,137 @@ def test_unread_and_the_last_message(fleet, archive):
         assert all(listed(url, eve)["conversations"] == [] for url in fleet.gateways)
         assert eve.get(first, f"/v1/conversations/{group}").json()["code"] == "not_member"
         assert Account(first).get(first, f"/v1/conversations/{group}").json()["code"] == "not_found"
+
+
+def test_no_short_list_without_redis(fleet):
+    first, second = fleet.gateways
+    ann, bob = Account(first, "ann"), Account(second, "bob")
+    conv = ann.conv(bob)
+    with Socket(first, ann) as a:
+        a.message("hello", conv=conv)
+    assert len(listed(second, bob)["conversations"]) == 1
+    fleet("kill", "redis")
+    try:
+        for path in ("/v1/conversations", f"/v1/conversations/{conv}"):
+            answer = bob.get(second, path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable") and answer.headers["retry-after"]
+    finally:
+        fleet("start", "redis")
+    poll(lambda: bob.get(second, "/v1/conversations").status_code == 200)
+    assert shown(fleet, bob, conv)["unread"] == 1
+
+
+def test_a_mute_is_seen_by_the_other_devices(fleet):
+    first, second = fleet.gateways
+    ann, bob = Account(first, "ann"), Account(second, "bob")
+    conv = ann.conv(bob)
+    path = f"/v1/conversations/{conv}/mute"
+    with Socket(first, ann) as a, Socket(first, bob, "phone") as phone, Socket(second, bob, "desk") as desk:
+        assert call("PUT", first, bob, path).json()["code"] == "not_found", "nobody has written yet"
+        a.message("hello", conv=conv)
+        assert (shown(fleet, bob, conv)["muted"], shown(fleet, bob, conv)["muted_until"]) == (False, None)
+        until = now_ms() + 3_600_000
+        for body, expected in (({"until": until}, until), (None, None)):
+            assert call("PUT", first, bob, path, body).status_code == 204
+            for sock in (phone, desk):
+                event = sock.wait(op="event", type="mute", conv=conv)
+                assert event["muted"] is True and event.get("muted_until") == expected
+            assert (shown(fleet, bob, conv)["muted"], shown(fleet, bob, conv)["muted_until"]) == (True, expected)
+        # What comes is delivered and counted as ever.
+        a.message("still", conv=conv)
+        assert desk.wait(op="event", body="still") and shown(fleet, bob, conv)["unread"] == 2
+        assert call("DELETE", second, bob, path).status_code == 204
+        assert phone.wait(op="event", type="mute", conv=conv, muted=False)
+        assert shown(fleet, bob, conv)["muted"] is False and shown(fleet, ann, conv)["muted"] is False
+        a.barrier()
+        assert not [frame for frame in a.backlog if frame.get("type") == "mute"]
+        for absurd in (-1, 0, 1, now_ms() - 60_000, 2**53, 10**30, 1.5, "soon", [], {}):
+            assert call("PUT", first, bob, path, {"until": absurd}).json()["code"] == "invalid", absurd
+
+    # A short mute is over by itself.
+    assert call("PUT", second, bob, path, {"until": now_ms() + 2000}).status_code == 204
+    assert poll(lambda: not shown(fleet, bob, conv)["muted"])
+
+
+def receipts(sock, conv):
+    """The ephemeral receipts that came until now: frames, and how far they say that each member has got."""
+    sock.barrier()
+    frames = [frame for frame in sock.backlog if frame["op"] == "receipt" and frame["conv"] == conv]
+    reached = {}
+    for frame in frames:
+        assert "q" not in frame
+        read, delivered = reached.get(frame["user"], (0, 0))
+        assert frame["read"] >= read and frame["delivered"] >= delivered, "positions only go up"
+        reached[frame["user"]] = (frame["read"], frame["delivered"])
+    return frames, reached
+
+
+def positions(url, who, conv):
+    shown = who.get(url, f"/v1/conversations/{conv}").json()["positions"]
+    return {each["user"]: (each["read"], each["delivered"]) for each in shown}
+
+
+def test_receipts_in_a_group(fleet):
+    first, second = fleet.gateways
+    ann, bob, eve = (Account(url, "user") for url in (first, second, second))
+    conv = group_of(first, ann, bob, eve)
+    with Socket(first, ann) as a, Socket(second, bob, "phone") as phone, Socket(first, bob, "desk") as desk:
+        for number in range(3):
+            a.message(f"{number}", conv=conv)
+        phone.send(op="ack", q=phone.wait(op="event", body="2")["q"])
+        poll(lambda: receipts(a, conv)[1].get(bob.id) == (0, 3))
+        assert {"op": "receipt", "conv": conv, "user": bob.id, "read": 0, "delivered": 3} in receipts(a, conv)[0]
+        phone.send(op="read", conv=conv, seq=2)
+        assert desk.wait(op="event", type="receipt", conv=conv, user=bob.id)["read"] == 2, "one's own by the queue"
+        poll(lambda: receipts(a, conv)[1].get(bob.id) == (2, 3))
+        for url in fleet.gateways:
+            assert positions(url, eve, conv) == {ann.id: (3, 3), bob.id: (2, 3), eve.id: (0, 0)}
+
+        # Without a socket the same.
+        cursor = eve.get(first, "/v1/sync", device="script").json()
+        a.message("3", conv=conv)
+        events = eve.get(first, "/v1/sync", device="script", epoch=cursor["epoch"], q=cursor["head"], wait=30).json()
+        q = events["events"][-1]["q"]
+        eve.get(second, "/v1/sync", device="script", epoch=cursor["epoch"], q=q)
+        poll(lambda: receipts(a, conv)[1].get(eve.id) == (0, 4))
+        read = f"/v1/conversations/{conv}/read"
+        assert call("POST", second, eve, read, {"seq": 10**6}).status_code == 204
+        poll(lambda: receipts(a, conv)[1].get(eve.id) == (4, 4))
+        assert positions(first, bob, conv)[eve.id] == (4, 4) and shown(fleet, eve, conv)["unread"] == 0
+
+        for bad in (-1, 2**53, 1.5, "all"):
+            assert call("POST", first, eve, read, {"seq": bad}).status_code in (400, 422), bad
+        assert phone.refused(op="read", conv=conv, seq=-1) in ("bad_frame", "invalid")
+        assert call("DELETE", first, ann, f"/v1/conversations/{conv}/members/{eve.id}").status_code == 204
+        assert call("POST", first, eve, read, {"seq": 4}).json()["code"] == "not_member"
+        assert call("POST", first, Account(first), read, {"seq": 4}).json()["code"] == "not_found"
+        with Socket(first, eve) as e:
+            assert e.refused(op="read", conv=conv, seq=4) == "not_member"
+            a.message("4", conv=conv)
+            phone.send(op="read", conv=conv, seq=5)
+            poll(lambda: receipts(a, conv)[1].get(bob.id) == (5, 5))
+            assert receipts(e, conv) == ([], {}), "no longer a member"
+
+
+def test_receipts_of_many_are_gathered(fleet):
+    """Every member reads every message; the others hear of the last ones."""
+    members = [Account(fleet.gateways[number % 2], "user") for number in range(16)]
+    conv = group_of(fleet.gateways[0], *members)
+    sockets = [Socket(fleet.gateways[number % 2], member) for number, member in enumerate(members)]
+    for number in range(20):
+        sockets[0].message(f"{number}", conv=conv)
+    begin = time.monotonic()
+    for seq in range(1, 21):
+        for sock in sockets[1:]:
+            sock.send(op="read", conv=conv, seq=seq)
+    for sock in sockets:
+        sock.barrier()
+    took = time.monotonic() - begin
+    for member, sock in zip(members, sockets):
+        expected = {other.id: (20, 20) for other in members[1:] if other is not member}
+        poll(lambda sock=sock, expected=expected: receipts(sock, conv)[1] == expected)
+        # A gateway tells once a second how far each of 15 got; the first and the last time may be cut off.
+        assert len(receipts(sock, conv)[0]) <= 15 * (took + 3), "of 300 steps"
+    assert positions(fleet.gateways[0], members[3], conv) == {member.id: (20, 20) for member in members}
+    for sock in sockets:
+        sock.connection.close()

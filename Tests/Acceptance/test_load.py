@@ -90,6 +90,30 @@ def test_connect(stack, load, tmp_path):
     assert "acked" not in result and "server_cpu_us_per_message" not in result
 
 
+@pytest.mark.parametrize("receive", [["websocket"], ["long-poll"], ["poll", "--poll-every", "500ms"]])
+def test_listeners_by_every_transport(stack, load, tmp_path, receive):
+    done = load(*chat(stack, "--receive", *receive, "--processes", 2, "--json", tmp_path / "chat.json", duration=3))
+    assert "Every promise held." in done.stdout
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert result["sessions"] == result["connected"] == 20 and result["unexpected_closes"] == 0
+    assert result["acked"] > 0 and result["delivered"] == result["deliveries_expected"] == 2 * result["acked"]
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
+    assert (result["http_requests"] > 0) == (receive != ["websocket"])
+    assert (result["http_requests_per_message"] > 0) == (receive != ["websocket"])
+
+
+def test_idle_listeners(stack, load, tmp_path):
+    requests = {}
+    for receive in (["long-poll"], ["poll", "--poll-every", "500ms"]):
+        path = tmp_path / f"{receive[0]}.json"
+        load("connect", "--stack", stack.directory / "stack.json", "--users", 20, "--duration", 3, "--receive", *receive,
+             "--json", path)
+        result = json.loads(path.read_text())
+        assert result["connected"] == 20 and result["server_cpu_us_per_session_second"] > 0
+        requests[receive[0]] = result["http_requests"]
+    assert requests["long-poll"] <= 20 < requests["poll"], "who waits asks once, who polls again and again"
+
+
 def test_steps_go_up_to_the_limit(stack, load, tmp_path):
     done = load(
         *chat(stack, "--step", 50, "--until-p99", "0.001ms", "--json", tmp_path / "steps.json", duration=1)
@@ -206,6 +230,8 @@ def test_nobody_listens(load):
         (["chat", "--gateways", "http://x", "--processes", "0"], "--processes"),
         (["chat", "--gateways", "http://x", "--body", "3"], "--body"),
         (["mixed", "--gateways", "http://x", "--idle", "-1"], "--idle"),
+        (["chat", "--gateways", "http://x", "--receive", "pigeon"], "--receive"),
+        (["connect", "--gateways", "http://x", "--receive", "poll", "--poll-every", "0s"], "--poll-every"),
     ],
 )
 def test_bad_arguments(load, arguments, word):
@@ -235,6 +261,21 @@ def test_interrupted_runs_report_what_they_have(stack, parley_load, tmp_path):
     assert result["ended_early"] == "interrupted" and result["acked"] > 0 and result["lost"] == 0
 
 
+@pytest.mark.parametrize("receive", [["long-poll"], ["poll", "--poll-every", "300ms"]])
+def test_polls_outlive_a_killed_gateway(make_stack, load, tmp_path, receive):
+    stack = make_stack()
+    stack("up", "--gateways", 2)
+    (tmp_path / "faults").write_text("2s kill gateway-1\n4s start gateway-1\n")
+    load(
+        *chat(stack, "--faults", tmp_path / "faults", "--stack-command", ROOT / "Scripts/stack",
+              "--receive", *receive, "--json", tmp_path / "chat.json", duration=8)
+    )
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert result["unexpected_closes"] > 0 and result["connected"] == 20
+    assert result["acked"] > 0 and result["delivered"] == 2 * result["acked"]
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
+
+
 def test_faults_happen_while_it_runs(make_stack, load, tmp_path):
     """Seeded users, a gateway and the worker killed meanwhile, and everything of it on the page."""
     stack = make_stack()
@@ -253,6 +294,25 @@ def test_faults_happen_while_it_runs(make_stack, load, tmp_path):
     assert result["server_cpu_us_per_message"]["total"] > 0
     page = (tmp_path / "chat.html").read_text()
     assert "kill gateway-1" in page and "http-equiv" in page
+
+
+def test_gateways_killed_under_groups_with_several_devices(make_stack, load, tmp_path):
+    """A group of 100 with three devices each, and either gateway killed while they write."""
+    stack = make_stack()
+    stack("up", "--gateways", 2)
+    (tmp_path / "faults").write_text(
+        "3s kill gateway-1\n5s start gateway-1\n9s kill gateway-2\n11s start gateway-2\n"
+    )
+    arguments = chat(
+        stack, "--members", 100, "--devices", 3, "--seed-users", "--faults", tmp_path / "faults",
+        "--stack-command", ROOT / "Scripts/stack", "--json", tmp_path / "group.json", users=100, rate=5, duration=15,
+    )
+    done = load("group", *arguments[1:])
+    assert "Every promise held." in done.stdout
+    result = json.loads((tmp_path / "group.json").read_text())
+    assert result["connected"] == result["sessions"] == 300 and result["unexpected_closes"] >= 300
+    assert result["delivered"] == result["deliveries_expected"] == 300 * result["acked"] > 0
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
-"""The web page in headless Chromium: two people in two browsers of their fleet, on two gateways."""
+"""The web page in headless Chromium: two people in two browsers of their own, on two gateways."""
 
 import re
 import secrets
+import threading
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from client import poll, uuid7
+from conftest import running
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.service import Service
@@ -18,12 +21,31 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable
          "--disable-background-networking", "--window-size=1280,800", "--lang=en"]
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & \"quotes\""
 UNICODE = ["안녕하세요! 반가워요 👋🏽", "مرحبا، كيف حالك؟", "e\u0301 Ⅷ 𝒳 👩‍👩‍👧‍👦", "first line\nsecond line"]
+# A network that can be cut for WebSockets.
+CUT = """
+(() => {
+    const Socket = window.WebSocket, sockets = new Set();
+    let isCut = false;
+    window.WebSocket = class extends Socket {
+        constructor(...parameters) {
+            if (isCut) throw new Error("no network");
+            super(...parameters);
+            sockets.add(this);
+        }
+    };
+    window.cut = (on) => {
+        isCut = on;
+        if (on) sockets.forEach((socket) => socket.close());
+        else dispatchEvent(new Event("online"));
+    };
+})();
+"""
 # What the browser itself says of a gateway that is not there.
 CONNECTION_FAILED = re.compile(r"ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_SOCKET|ERR_INCOMPLETE|WebSocket connection to")
 
 
 class Window:
-    """A browser with a profile of its fleet, and what a person sees and does in it."""
+    """A browser with a profile of its own, and what a person sees and does in it."""
 
     def __init__(self, url):
         options = webdriver.ChromeOptions()
@@ -33,6 +55,7 @@ class Window:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         self.driver.set_page_load_timeout(WAIT)
+        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": CUT})
         self.url = url
         self.username = None
         try:
@@ -106,7 +129,7 @@ class Window:
             "return [...document.querySelectorAll('.message .body')].map(body => body.textContent)")
 
     def state(self, text):
-        """How far one's fleet message has come."""
+        """How far one's own message has come."""
         return self.driver.execute_script(
             "return [...document.querySelectorAll('.message.mine')]"
             ".filter(message => message.querySelector('.body').textContent === arguments[0])"
@@ -124,6 +147,17 @@ class Window:
         shown = self.one("#gateway").get_attribute("data-gateway")
         return urlsplit(shown).port if shown else None
 
+    @property
+    def loads(self):
+        """How often the page fetched the list of conversations: once for every fresh start of its session."""
+        return self.driver.execute_script(
+            "return performance.getEntriesByType('resource').filter(({name}) => name.includes('/v1/conversations?'))"
+            ".length")
+
+    def cut(self, on):
+        """Takes the WebSockets' network away, or gives it back."""
+        self.driver.execute_script("cut(arguments[0])", on)
+
     def severe(self):
         """Errors since the last call, by the browser's console."""
         return [line["message"] for line in self.driver.get_log("browser") if line["level"] == "SEVERE"]
@@ -137,6 +171,13 @@ def on_two_gateways(stay, move):
         move.driver.refresh()
         move.online()
     pytest.fail(f"discovery never named another gateway than {stay.gateway}")
+
+
+@pytest.fixture(scope="module")
+def fleet(build):
+    """A stack with short queues, whose gateways these tests may kill."""
+    with running(build, PARLEY_QUEUE_CAP="100") as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
@@ -427,3 +468,232 @@ def test_groups_are_shown_and_written_in(fleet, windows):
     ada.write("without bob")
     ada.reached("without bob", "sent", "delivered", "read")
     assert "without bob" not in bob.texts
+
+
+def test_readers_of_a_group_and_a_muted_one(fleet, windows):
+    ada, bob = windows
+    url, path = fleet.gateways[0], "/v1/conversations"
+
+    def call(who, method, path, body=None, **headers):
+        headers = {"Authorization": f"Bearer {who['access_token']}", **headers}
+        answer = httpx.request(method, url + path, json=body, headers=headers, timeout=WAIT)
+        assert answer.is_success, answer.text
+        return answer
+
+    def account(way, username):
+        credentials = {"username": username, "password": "correct horse battery"}
+        return httpx.post(f"{url}/v1/{way}", json=credentials, timeout=WAIT).json()
+
+    others = [account("signup", f"reader-{secrets.token_hex(4)}") for _ in range(2)]
+    owner, member = (account("login", window.username) for window in windows)
+    body = {"title": "Readers", "members": [each["user"]["id"] for each in (member, *others)]}
+    group = call(owner, "POST", path, body, **{"Idempotency-Key": secrets.token_hex(8)}).json()["id"]
+    row, badge = (f"#list [data-conv='{group}']{part}" for part in ("", " .badge"))
+    for window, place in ((ada, group), (bob, "")):
+        window.driver.get(window.driver.current_url.split("#")[0] + "#" + place)
+    ada.wait(lambda: ada.one("#chat-name").text == "Readers", "the group")
+
+    def read(who):
+        seq = call(who, "GET", f"{path}/{group}").json()["last"]["seq"]
+        call(who, "POST", f"{path}/{group}/read", {"seq": seq})
+
+    def word():
+        return ada.driver.execute_script("return document.querySelector('.message.last .word')?.textContent")
+
+    ada.write("who reads this?")
+    ada.reached("who reads this?", "sent", "delivered")
+    read(others[0])
+    ada.wait(lambda: word() == "Read by 1", "one reader")
+    bob.wait(lambda: bob.all(badge) and bob.one(badge).text == "1", "one unread message")
+    bob.click(row + " a")
+    ada.wait(lambda: word() == "Read by 2", "two readers")
+    # Who opens it later learns it from the group itself.
+    ada.driver.refresh()
+    ada.online()
+    ada.wait(lambda: word() == "Read by 2", "the same two")
+    read(others[1])
+    ada.wait(lambda: word() == "Read by all", "all of them")
+
+    bob.click("#mute")
+    bob.wait(lambda: bob.one("#mute").text == "Unmute" and bob.all(row + ".muted"), "it to be muted")
+    bob.driver.get(bob.driver.current_url.split("#")[0] + "#")
+    ada.write("no noise")
+    bob.wait(lambda: "no noise" in bob.one(row).text, "the message in the list")
+    assert not bob.one(badge).is_displayed() and bob.driver.title == "Parley"
+    bob.driver.refresh()
+    bob.online()
+    bob.wait(lambda: bob.all(row + ".muted"), "it to be still muted")
+    assert not bob.one(badge).is_displayed()
+    # As another device would do it.
+    call(member, "DELETE", f"{path}/{group}/mute")
+    bob.wait(lambda: bob.one(badge).is_displayed() and bob.one(badge).text == "1", "the unread message")
+    assert bob.driver.title == "(1) Parley"
+
+
+class Script:
+    """The person of a window, at work without it."""
+
+    def __init__(self, stack, window):
+        self.url = stack.gateways[1]
+        credentials = {"username": window.username, "password": "correct horse battery"}
+        answer = httpx.post(self.url + "/v1/login", json=credentials, timeout=WAIT).json()
+        self.id = answer["user"]["id"]
+        self.client = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {answer['access_token']}"}, timeout=WAIT
+        )
+
+    def __call__(self, method, path, **body):
+        """Repeated while the gateway cannot know what became of it."""
+        key = uuid7()
+        while True:
+            answer = self.client.request(method, path, json=body or None, headers={"Idempotency-Key": key})
+            if answer.status_code != 503:
+                assert answer.is_success, answer.text
+                return answer.json() if answer.content else None
+
+    def send(self, conv, text):
+        return self("POST", f"/v1/conversations/{conv}/messages", body=text)["mid"]
+
+    def history(self, conv):
+        """The texts of a conversation's messages that were not deleted."""
+        texts, path = [], f"/v1/conversations/{conv}/messages?limit=200"
+        page = self("GET", path + "&after_seq=0")
+        while True:
+            texts += [message["body"] for message in page["messages"] if "body" in message]
+            if not page["more"]:
+                return texts
+            page = self("GET", f"{path}&after={page['messages'][-1]['mid']}")
+
+    def talk(self, *convs):
+        """Writes, edits and deletes there until the function that it returns is called; that gives the last text."""
+        stopping = threading.Event()
+        failures = []
+
+        def run():
+            try:
+                number = 0
+                while not stopping.is_set():
+                    for conv in convs:
+                        mid = self.send(conv, f"meanwhile {number}")
+                        path = f"/v1/conversations/{conv}/messages/{mid}"
+                        if number % 3 == 1:
+                            self("PATCH", path, body=f"edited {number}")
+                        if number % 5 == 2:
+                            self("DELETE", path)
+                    number += 1
+                for conv in convs:
+                    self.send(conv, "the end of it")
+            except BaseException as failure:
+                failures.append(failure)
+                raise
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+
+        def stop():
+            stopping.set()
+            thread.join(2 * WAIT)
+            assert not thread.is_alive() and not failures, failures
+            return "the end of it"
+
+        return stop
+
+
+def shows_all(window, texts):
+    """Scrolls up to the beginning; what is shown then is exactly this."""
+
+    def all_there():
+        window.driver.execute_script("document.getElementById('scroll').scrollTop = 0")
+        return len(window.texts) >= len(texts)
+
+    window.wait(all_there, f"all {len(texts)} messages")
+    assert window.texts == texts
+
+
+def fresh_pair(fleet, windows):
+    """A group of the two alone, open in Bob's window, with thirty messages."""
+    ada, bob = (Script(fleet, window) for window in windows)
+    group = ada("POST", "/v1/conversations", title=secrets.token_hex(4), members=[bob.id])["id"]
+    mids = [ada.send(group, f"number {number}") for number in range(30)]
+    window = windows[1]
+    window.driver.get(window.driver.current_url.split("#")[0] + "#" + group)
+    window.sees("number 0", "number 29")
+    return ada, window, group, mids
+
+
+def test_beyond_its_queue_a_page_reads_history_anew(fleet, windows):
+    ada, bob, group, mids = fresh_pair(fleet, windows)
+    loads = bob.loads
+    bob.cut(True)
+    bob.wait(lambda: bob.one("#banner").text.startswith("Reconnecting…"), "the banner")
+    path = f"/v1/conversations/{group}/messages"
+    ada("PATCH", f"{path}/{mids[3]}", body="number 3, edited")
+    ada("DELETE", f"{path}/{mids[5]}")
+    for number in range(250):
+        ada.send(group, f"away {number}")
+    member = next(user for user in ada("GET", f"/v1/conversations/{group}")["members"] if user != ada.id)
+    new = ada("POST", "/v1/conversations", title="A new group", members=[member])["id"]
+    ada.send(new, "welcome")
+    stop = ada.talk(group, new)
+    bob.cut(False)
+    bob.online()
+    bob.wait(lambda: bob.loads > loads, "a fresh start")
+    bob.sees("away 249")
+    bob.sees(stop())
+    texts = ada.history(group)
+    assert "number 3, edited" in texts and "number 5" not in texts and len(texts) > 270
+    shows_all(bob, texts)
+    assert bob.loads == loads + 1, "one fresh start was enough"
+    bob.wait(lambda: "A new group" in bob.one("#list").text, "the group that it did not know")
+    bob.driver.get(bob.driver.current_url.split("#")[0] + "#" + new)
+    bob.sees("the end of it")
+    shows_all(bob, ada.history(new))
+
+
+def test_a_new_epoch_makes_a_page_read_history_anew(fleet, windows):
+    ada, bob, group, mids = fresh_pair(fleet, windows)
+    ada("PATCH", f"/v1/conversations/{group}/messages/{mids[7]}", body="number 7, edited")
+    bob.sees("number 7, edited")
+    poll(lambda: fleet.sql(f"SELECT count(*) FROM messages WHERE conversation_id = '{group}' AND rev IS NOT NULL") == "1")
+    loads = bob.loads
+    fleet.redis("flushall")
+    stop = ada.talk(group)
+    bob.wait(lambda: bob.loads > loads, "a fresh start")
+    bob.online()
+    bob.sees(stop())
+    shows_all(bob, ada.history(group))
+
+
+HOLD_OLDER = """
+const real = window.fetch;
+window.held = [];
+window.fetch = async (url, options) => {
+    const answer = await real(url, options);
+    if (String(url).includes("before=")) await new Promise((resolve) => window.held.push(resolve));
+    return answer;
+};
+"""
+
+
+def test_an_older_page_that_comes_late_leaves_no_hole(own, windows):
+    """It was asked for before the session began afresh, and fits no more."""
+    ada, bob, group, _ = fresh_pair(own, windows)
+    for number in range(40):
+        ada.send(group, f"later {number}")
+    bob.sees("later 39")
+    bob.driver.refresh()
+    bob.sees("later 39")
+    loads = bob.loads
+    bob.driver.execute_script(HOLD_OLDER)
+    bob.driver.execute_script("document.getElementById('scroll').scrollTop = 0")
+    bob.wait(lambda: bob.driver.execute_script("return held.length") == 1, "the older page")
+    bob.cut(True)
+    for number in range(250):
+        ada.send(group, f"away {number}")
+    bob.cut(False)
+    bob.wait(lambda: bob.loads > loads, "a fresh start")
+    bob.driver.execute_script("held.forEach((release) => release()); window.held = { push: (release) => release() };")
+    bob.sees("away 249")
+    texts = ada.history(group)
+    assert bob.texts == texts[-len(bob.texts):]
+    shows_all(bob, texts)

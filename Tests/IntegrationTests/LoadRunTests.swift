@@ -13,7 +13,8 @@ import Testing
         _ fault: EchoGateway.Fault? = nil,
         breaking: Bool = false,
         journal: String? = nil,
-        steps: Schedule.Steps? = nil
+        steps: Schedule.Steps? = nil,
+        receive: Receive? = nil
     ) async throws -> RunReport {
         var report: RunReport?
         try await withEcho(fault: fault) { gateway, group in
@@ -29,6 +30,7 @@ import Testing
             var plan = LoadPlan(scenario: "chat", gateways: [gateway.url])
             plan.chat = .init(users: 20, rate: 400)
             plan.journal = journal
+            plan.receive = receive
             var run = LoadRun(plan: plan, schedule: Schedule(warmup: 0.2, duration: 1, steps: steps), group: group)
             // What was held back on purpose never comes.
             run.drain = if case .drop = fault { 3 } else if case .swap = fault { 3 } else { 30 }
@@ -96,6 +98,18 @@ import Testing
         #expect(reader.ledger.verdict() == report.outcome.violations)
         #expect(reader.ledger.verdict().isEmpty == (fault == nil))
         #expect(reader.ledger.messages.count >= report.results.sent)
+    }
+
+    /// Those who listen by polls are judged like those with a socket.
+    @Test func pollsAreJudgedAlike() async throws {
+        let receive = Receive.poll(every: 0.05)
+        let report = try await Self.chat(receive: receive)
+        #expect(report.holds)
+        #expect(report.results.delivered == 2 * report.results.sent && report.results.sent > 0)
+        #expect(report.results.latency.count == report.results.sent)
+        #expect(try await Self.chat(.drop(50), receive: receive).outcome.violations.lost > 0)
+        #expect(try await Self.chat(.double(50), receive: receive).outcome.violations.duplicated > 0)
+        #expect(try await Self.chat(.swap(20), receive: receive).outcome.violations.reordered > 0)
     }
 
     @Test func stepsEndAtTheLimit() async throws {

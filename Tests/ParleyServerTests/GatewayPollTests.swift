@@ -131,6 +131,34 @@ import Testing
         }
     }
 
+    @Test func `one more than a user may have waiting ends the wait of the oldest`() async throws {
+        try await GatewayStack.with { stack in
+            let (ann, bob) = (try await stack.person("ann"), try await stack.person("bob"))
+            let limit = stack.services.commit.deviceLimit
+            let query = "epoch=\(stack.services.epochs.epoch)&q=0&wait=30"
+            var channels: [any Channel] = []
+            var polls: [Task<SyncAnswer, any Error>] = []
+            // Ann's own is not one of Bob's.
+            for person in [ann] + Array(repeating: bob, count: limit) {
+                let channel = try await stack.connection()
+                channels.append(channel)
+                polls.append(Task { try await stack.poll(person, query, on: channel) })
+                let count = polls.count
+                #expect(try await eventually { stack.services.sessionCount == count })
+            }
+            try await Task.sleep(for: .milliseconds(PollAdmission.grace))
+            let channel = try await stack.connection()
+            channels.append(channel)
+            polls.append(Task { try await stack.poll(bob, query, on: channel) })
+            let displaced = try await polls[1].value
+            #expect(displaced.events.isEmpty && !displaced.isResync && displaced.head == 0)
+            #expect(try await eventually(within: .seconds(5)) { stack.services.sessionCount == limit + 1 })
+            try await stack.send("wake up", from: ann, to: bob)
+            for poll in [polls[0]] + polls[2...] { #expect(try await poll.value.events.map(\.q) == [1]) }
+            for channel in channels { try await channel.close() }
+        }
+    }
+
     @Test func `without a wait, or on a connection that ends, it answers at once`() async throws {
         try await GatewayStack.with { stack in
             let bob = try await stack.person("bob")

@@ -73,7 +73,7 @@ struct GatewayStack: Sendable {
         let commit = CommitConfiguration()
         let history = History(postgres: pool, commitLog: CommitLog(redis: client), positions: positions)
         let clock = clock
-        let fanOut = FanOut(redis: client, epochs: epochs, queueCap: commit.queueCap, logger: Self.logger)
+        let fanOut = FanOut(redis: client, epochs: epochs, queueLimits: commit.queueLimits, logger: Self.logger)
         let groups = GroupOutbox(
             store: GroupStore(postgres: pool),
             redis: client,

@@ -1,6 +1,9 @@
+import NIOCore
+import NIOPosix
 import ParleyCore
 import ParleyWire
 import RedisClient
+import Synchronization
 import TestSupport
 import Testing
 
@@ -140,6 +143,46 @@ import Testing
         }
     }
 
+    @Test func `many are woken together, the sender and few by name`() async throws {
+        try await GroupsStack.with(big) { stack in
+            let gateway = stack.gateways[0]
+            let people = try await stack.users(40)
+            let group = try await stack.group(people)
+            try await gateway.commit("before", from: people[0].id, to: group)
+            let channels = [Keys.groupsChannel, Keys.channel(people[0].id), Keys.channel(people[1].id)]
+            var loops = [await Listener(to: channels, gateway.redis)]
+            try await gateway.commit("together", from: people[0].id, to: group)
+            #expect(try await eventually { loops[0].heard.count == 2 })
+            let places = try await places(of: people, gateway)
+            #expect(loops[0].heard.map(\.channel) == [Keys.channel(people[0].id), Keys.groupsChannel])
+            let own = try #require(PublishedEntry(loops[0].heard[0].payload))
+            #expect(own.q == places[people[0].id] && String(buffer: own.event).contains("\"cid\""))
+            let published = try #require(PublishedFanOut(loops[0].heard[1].payload))
+            var told: [UserID: Int64] = [:]
+            published.forEach { told[$0] = $1 }
+            #expect(told == places.filter { $0.key != people[0].id })
+            let entry = published.entry(at: 7)
+            #expect(entry.q == 7 && entry.epoch == gateway.epochs.epoch)
+            let event = String(buffer: entry.event)
+            #expect(event.contains("together") && !event.contains("\"cid\""))
+            #expect(PublishedFanOut(ByteBuffer(string: "e1 no,event")) == nil)
+
+            // Too many loops for so few: each is woken for its own alone.
+            for _ in 0..<9 { loops.append(await Listener(to: channels, gateway.redis)) }
+            try await gateway.commit("by name", from: people[0].id, to: group)
+            #expect(try await eventually { loops[0].heard.count == 4 })
+            #expect(loops[0].heard.suffix(2).map(\.channel) == Array(channels.suffix(2)))
+            for loop in loops { await loop.subscriber.close() }
+        }
+    }
+
+    /// The heads of their queues.
+    private func places(of people: [Person], _ gateway: GroupsGateway) async throws -> [UserID: Int64] {
+        var places: [UserID: Int64] = [:]
+        for person in people { places[person.id] = Int64(try await gateway.queue(person.id).count) }
+        return places
+    }
+
     @Test func `reading and typing are for members`() async throws {
         try await GroupsStack.with { stack in
             let gateway = stack.gateways[0]
@@ -155,10 +198,10 @@ import Testing
                     )
                 ).string
             }
-            #expect(try await read(people[1], 2) == "done")
+            #expect(try await read(people[1], 2) == "done 2")
             #expect(try await read(people[1], 1) == "known", "never back")
             #expect(try await gateway.get(group, as: people[1]).decode(ConversationAnswer.self).unread == 1)
-            #expect(try await read(people[1], 99) == "done", "no further than the last")
+            #expect(try await read(people[1], 99) == "done 3", "no further than the last")
             #expect(try await gateway.get(group, as: people[1]).decode(ConversationAnswer.self).unread == 0)
             #expect(try await gateway.queue(people[1].id).suffix(2).map(\.read) == [2, 3], "for the other devices")
             #expect(try await read(people[2], 1) == "stranger")
@@ -170,5 +213,34 @@ import Testing
             #expect(try await typing(people[0], most: 1) == "done")
             #expect(try await typing(people[2], most: 1) == "stranger")
         }
+    }
+}
+
+/// A subscription as an event loop of a gateway has one, and what it hears.
+private struct Listener: Sendable {
+    final class Log: Sendable {
+        private let heard = Mutex<[(channel: String, payload: ByteBuffer)]>([])
+
+        var all: [(channel: String, payload: ByteBuffer)] { heard.withLock { $0 } }
+
+        func add(_ channel: ByteBuffer, _ payload: ByteBuffer) {
+            heard.withLock { $0.append((String(buffer: channel), payload)) }
+        }
+    }
+
+    let subscriber: RedisSubscriber
+    private let log = Log()
+
+    var heard: [(channel: String, payload: ByteBuffer)] { log.all }
+
+    init(to channels: [String], _ redis: RedisClient) async {
+        let (loop, log) = (MultiThreadedEventLoopGroup.singleton.next(), log)
+        let subscriber = redis.subscriber(on: loop, onMessage: { log.add($0, $1) }, onResubscribed: {})
+        for channel in channels {
+            await withCheckedContinuation { done in
+                loop.execute { subscriber.subscribe(channel) { done.resume() } }
+            }
+        }
+        self.subscriber = subscriber
     }
 }

@@ -147,7 +147,7 @@ struct GroupsGateway: Sendable {
             history: history,
             epochs: epochs,
             commit: commit,
-            fanOut: FanOut(redis: redis, epochs: epochs, queueCap: commit.queueCap, logger: logger)
+            fanOut: FanOut(redis: redis, epochs: epochs, queueLimits: commit.queueLimits, logger: logger)
         )
         conversations = ConversationStore(
             postgres: pool,
@@ -169,6 +169,8 @@ struct GroupsGateway: Sendable {
             memberLimit: configuration.memberLimit,
             authenticator: authenticator
         ).add(to: router)
+        MuteRoutes(conversations: conversations, queueCap: commit.queueCap, authenticator: authenticator)
+            .add(to: router)
         api = TestAPI(router: router)
     }
 
@@ -321,11 +323,14 @@ struct ConversationAnswer: Decodable {
     let unread: Int64
     let readSeq: Int64
     let positions: [Position]
+    let muted: Bool
+    let mutedUntil: Int64?
     let last: EntryAnswer?
 
     enum CodingKeys: String, CodingKey {
-        case id, kind, title, members, owner, admins, version, unread, positions, last
+        case id, kind, title, members, owner, admins, version, unread, positions, muted, last
         case readSeq = "read_seq"
+        case mutedUntil = "muted_until"
     }
 }
 

@@ -121,6 +121,59 @@ import Testing
         }
     }
 
+    @Test func `pages go on beyond conversations whose messages history has dropped`() async throws {
+        try await GroupsStack.with { stack in
+            let gateway = stack.gateways[0]
+            let me = try await stack.user()
+            var expected: [String] = []
+            for peer in try await stack.users(3) {
+                let group = try await stack.group([me, peer])
+                for conversation in [.direct(me.id, peer.id), group] {
+                    try await gateway.commit("hello", from: peer.id, to: conversation)
+                    expected.insert(conversation.description, at: 0)
+                }
+            }
+            try await stack.archive()
+            _ = try await stack.pool.query(
+                "DELETE FROM messages WHERE conversation_id = ANY(\(Array(expected[1...4]))::text[])"
+            )
+            var (found, cursor): ([ConversationAnswer], String?) = ([], nil)
+            repeat {
+                let page = try await gateway.list(as: me, limit: 1, before: cursor)
+                found += page.conversations
+                cursor = page.next
+            } while cursor != nil && found.count < 100
+            #expect(found.map(\.id) == expected)
+            #expect(found.map(\.unread) == [1, 0, 0, 0, 0, 1])
+            #expect(found.map { $0.last?.body } == ["hello", nil, nil, nil, nil, "hello"])
+        }
+    }
+
+    @Test func `a group of which Redis was not told yet stands at the top, and is told`() async throws {
+        try await GroupsStack.with { stack in
+            let gateway = stack.gateways[0]
+            let (me, peer) = (try await stack.user(), try await stack.user())
+            try await gateway.commit("hello", from: peer.id, to: .direct(me.id, peer.id))
+            let group = try #require(ConversationID.group("halfway"))
+            let title = try #require(GroupTitle("Halfway"))
+            // As by a gateway that died before it could go on.
+            let creation = try await gateway.groups.store.create(
+                group,
+                title: title,
+                members: [peer.id, me.id],
+                contentHash: ""
+            )
+            #expect(creation == .created)
+            let page = try await gateway.list(as: me, limit: 1)
+            #expect(page.conversations.map(\.id) == [group.description])
+            #expect(page.conversations.first?.title == "Halfway")
+            let rest = try await gateway.list(as: me, limit: 1, before: page.next)
+            #expect(rest.conversations.map(\.id) == [ConversationID.direct(me.id, peer.id).description])
+            #expect(rest.next == nil)
+            #expect(try await gateway.told(me.id, group) == ["= Halfway"])
+        }
+    }
+
     @Test func `a head is the newest message, whoever writes history and in whichever order`() async throws {
         try await GroupsStack.with { stack in
             let pool = stack.pool

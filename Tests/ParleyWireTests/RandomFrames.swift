@@ -87,6 +87,7 @@ struct RandomFrames {
         (event.cid, event.rev, event.user) = (maybe(cid()), maybe(number()), maybe(user()))
         (event.read, event.delivered) = (maybe(number()), maybe(number()))
         (event.title, event.role, event.version) = (maybe(text()), maybe(text()), maybe(number()))
+        (event.muted, event.mutedUntil) = (maybe(Bool.random(using: &generator)), maybe(number()))
         return event
     }
 

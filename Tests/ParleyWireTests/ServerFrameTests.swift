@@ -111,6 +111,14 @@ import Testing
             #"{"op":"event","q":124,"type":"friend_removed","user":"bob000000002"}"#,
             event(.friendRemoved) { ($0.conv, $0.user) = (nil, Sample.bob) }
         ),
+        (
+            "{\"op\":\"event\",\"q\":124,\"type\":\"mute\",\(conv),\"muted\":true,\"muted_until\":1764000000123}",
+            event(.mute) { ($0.muted, $0.mutedUntil) = (true, 1_764_000_000_123) }
+        ),
+        (
+            "{\"op\":\"event\",\"q\":124,\"type\":\"mute\",\(conv),\"muted\":false}",
+            event(.mute) { $0.muted = false }
+        ),
         (#"{"op":"pong","head":130}"#, ServerFrame(.pong(head: 130))),
         (
             "{\"op\":\"error\",\(cid),\"code\":\"rate_limited\",\"message\":\"slow down\",\"retry_ms\":500,\"id\":1}",

@@ -47,11 +47,19 @@ public final class StackProcess: Sendable {
 
     /// Starts the stack with this build configuration's `parley`; returns when every process is ready.
     ///
-    /// - Parameter options: further options of `Scripts/stack up`, such as `--rate-limits`.
-    public func up(gateways: Int = 2, workers: Int = 1, options: [String] = []) async throws {
+    /// - Parameters:
+    ///   - options: further options of `Scripts/stack up`, such as `--rate-limits`.
+    ///   - settings: `PARLEY_…=value` of every process.
+    public func up(
+        gateways: Int = 2,
+        workers: Int = 1,
+        options: [String] = [],
+        settings: [String] = []
+    ) async throws {
         try await stack(
             "up",
-            ["--gateways", String(gateways), "--workers", String(workers), "--build", Self.binaries] + options
+            ["--gateways", String(gateways), "--workers", String(workers), "--build", Self.binaries] + options,
+            settings: settings
         )
     }
 
@@ -80,8 +88,25 @@ public final class StackProcess: Sendable {
         )
     }
 
-    private func stack(_ command: String, _ arguments: [String]) async throws {
-        let result = try await run(["\(PackageRoot.path)/Scripts/stack", command, "--dir", path] + arguments)
+    /// What redis-cli answers.
+    @discardableResult
+    public func redis(_ command: String...) async throws -> String {
+        let result = try await run(["redis-cli", "-p", String(try description().redis.port)] + command)
+        guard result.status == 0 else { throw TestSupportError("redis-cli \(command): \(result.output)") }
+        return result.output
+    }
+
+    /// What psql prints of a query, without anything around it.
+    public func sql(_ query: String) async throws -> String {
+        let result = try await run(["psql", "-qXAt", try description().postgres.url, "-c", query])
+        guard result.status == 0 else { throw TestSupportError("psql \(query): \(result.output)") }
+        return result.output
+    }
+
+    private func stack(_ command: String, _ arguments: [String], settings: [String] = []) async throws {
+        // Settings stand in front, as `env` takes them.
+        let program = settings + ["\(PackageRoot.path)/Scripts/stack"]
+        let result = try await run(program + [command, "--dir", path] + arguments)
         guard result.status == 0 else { throw TestSupportError("Scripts/stack \(command): \(result.output)") }
     }
 

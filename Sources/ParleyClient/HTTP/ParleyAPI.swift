@@ -79,10 +79,30 @@ public struct ParleyAPI: Sendable {
         json: ByteBuffer? = nil,
         headers: [(String, String)] = []
     ) async throws(ClientError) -> Answer {
+        try decode(try await accepted(method, path, token: token, json: json, headers: headers), of: path)
+    }
+
+    func decode<Answer: Decodable>(_ body: ByteBuffer, of path: String) throws(ClientError) -> Answer {
+        do {
+            return try JSONDecoder().decode(Answer.self, from: Data(body.readableBytesView))
+        } catch {
+            throw ClientError(.badAnswer, "\(address) \(path): \(error)")
+        }
+    }
+
+    /// The body of a 2xx answer.
+    /// - Throws: `refused` with the problem's code for any other status.
+    @discardableResult
+    func accepted(
+        _ method: HTTPMethod,
+        _ path: String,
+        token: String? = nil,
+        json: ByteBuffer? = nil,
+        headers: [(String, String)] = []
+    ) async throws(ClientError) -> ByteBuffer {
         let answer = try await request(method, path, token: token, json: json, headers: headers)
-        let body = Data(answer.body.readableBytesView)
         guard 200..<300 ~= answer.status else {
-            let problem = try? JSONDecoder().decode(Problem.self, from: body)
+            let problem = try? JSONDecoder().decode(Problem.self, from: Data(answer.body.readableBytesView))
             let detail = problem?.detail ?? problem?.title ?? "no detail"
             throw ClientError(
                 .refused(problem?.code.flatMap { ErrorCode(rawValue: $0) }),
@@ -90,11 +110,15 @@ public struct ParleyAPI: Sendable {
                 retryMilliseconds: problem?.retryMilliseconds
             )
         }
-        do {
-            return try JSONDecoder().decode(type, from: body)
-        } catch {
-            throw ClientError(.badAnswer, "\(address) \(method) \(path): \(error)")
-        }
+        return answer.body
+    }
+
+    static func json(_ fields: (inout ByteBuffer) -> Void) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.beginJSONObject()
+        fields(&body)
+        body.endJSONObject()
+        return body
     }
 
     private struct Problem: Decodable {

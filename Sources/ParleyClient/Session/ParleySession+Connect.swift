@@ -9,6 +9,7 @@ extension ParleySession {
         let gateway = nextGateway ?? gateways[attempts % gateways.count]
         nextGateway = nil
         attempts += 1
+        candidateGateway = gateway
         do throws(ClientError) {
             ParleySocket.connect(to: gateway, at: try gateway.resolve(), on: eventLoop) { [eventLoop] in
                 let result = NIOLoopBound($0, eventLoop: eventLoop)
@@ -76,6 +77,30 @@ extension ParleySession {
     }
 
     private func refresh() async {
+        do throws(ClientError) {
+            try await renew(account.accessToken)
+            connect()
+        } catch {
+            if case .refused = error.code, error.retryMilliseconds == nil {
+                finish(ClientError(.closed, "the sign-in ended: \(error.message)"))
+            } else {
+                didRefresh = false
+                reconnect(after: error.retryMilliseconds)
+            }
+        }
+    }
+
+    /// Gets new tokens, once for all who were refused with this one.
+    func renew(_ refused: String) async throws(ClientError) {
+        guard account.accessToken == refused else { return }
+        let renewal = renewal ?? Task { await self.renewed() }
+        self.renewal = renewal
+        let result = await renewal.value
+        self.renewal = nil
+        account = try result.get()
+    }
+
+    private func renewed() async -> Result<Account, ClientError> {
         let api = ParleyAPI(configuration.gateways[attempts % configuration.gateways.count], group: eventLoop)
         let result: Result<Account, ClientError>
         do throws(ClientError) {
@@ -84,18 +109,7 @@ extension ParleySession {
             result = .failure(error)
         }
         await api.shutdown()
-        switch result {
-        case .success(let fresh):
-            account = fresh
-            connect()
-        case .failure(let error):
-            if case .refused = error.code, error.retryMilliseconds == nil {
-                finish(ClientError(.closed, "the sign-in ended: \(error.message)"))
-            } else {
-                didRefresh = false
-                reconnect(after: error.retryMilliseconds)
-            }
-        }
+        return result
     }
 
     /// - Parameter milliseconds: nil for the backoff's.

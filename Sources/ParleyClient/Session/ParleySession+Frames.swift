@@ -12,12 +12,12 @@ extension ParleySession {
             switch state.receive(event, q: q) {
             case .handle: continuation.yield(.event(q: q, event))
             case .skip: break
-            case .fetch: if let cursor = state.cursor { socket.send(ClientFrame(.sync(cursor))) }
+            case .fetch(let cursor): socket.send(ClientFrame(.sync(cursor)))
             }
             scheduleAcknowledgement()
         case .live(let q):
             state.fetched()
-            continuation.yield(.live(q: q))
+            if state.resync == nil { continuation.yield(.live(q: q)) }
         case .sent(let sent):
             settle(sent.cid, .success(sent))
         case .error(let failure):
@@ -39,9 +39,11 @@ extension ParleySession {
         (isReady, didRefresh, readySince) = (true, false, .now())
         old?.close(.goingAway)
         clockOffset = ready.now - Self.now()
-        state.ready(ready)
+        let needsResync = state.ready(ready)
         continuation.yield(.ready(ready))
+        for (conversation, seq) in state.takeReads() { socket.send(ClientFrame(.read(conv: conversation, seq: seq))) }
         transmit()
+        if needsResync { resync() }
     }
 
     private func received(_ failure: ServerFrame.Failure) {
@@ -70,10 +72,10 @@ extension ParleySession {
 
     func transmit() {
         guard isReady, let socket else { return }
-        for send in state.takeSendable() { socket.send(ClientFrame(.send(send))) }
+        for operation in state.takeSendable() { socket.send(ClientFrame(operation)) }
     }
 
-    private func scheduleAcknowledgement() {
+    func scheduleAcknowledgement() {
         guard !isAckScheduled else { return }
         isAckScheduled = true
         eventLoop.assumeIsolated().scheduleTask(in: configuration.acknowledgeWithin) {
@@ -84,6 +86,6 @@ extension ParleySession {
     func acknowledge() {
         guard isAckScheduled else { return }
         isAckScheduled = false
-        if isReady, let cursor = state.cursor { socket?.send(ClientFrame(.ack(q: cursor.q))) }
+        if isReady, state.resync == nil, let cursor = state.cursor { socket?.send(ClientFrame(.ack(q: cursor.q))) }
     }
 }

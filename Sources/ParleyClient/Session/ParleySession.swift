@@ -2,18 +2,26 @@ import Foundation
 public import NIOCore
 public import ParleyWire
 
-/// A signed-in device that stays connected: comes back by itself with full jitter, resumes where it was, repeats
-/// unanswered sends with their first cid, acknowledges what was handled, drops repeats, refreshes its token once.
+/// A signed-in device that stays connected: comes back by itself with full jitter, resumes where it was, reads from
+/// history what its queue no longer tells, repeats unanswered sends with their first cid, acknowledges what was handled,
+/// drops repeats, refreshes its token once.
 ///
 /// Lives on the event loop of its sockets. End it with ``close()``.
 public actor ParleySession {
     /// What a session tells, in order.
     public enum Update: Sendable, Hashable {
-        /// Signed in. After `resync` the queue could not be resumed: what happened before `head` stands in history.
+        /// Signed in.
         case ready(ServerFrame.Ready)
+        /// All conversations of the user as they are now: the device is new, or was away for more than its queue tells.
+        /// Others are the user's no more, and messages that were kept may have been edited or deleted. A device that is
+        /// not new gets the ``history(_:_:known:)`` of each; ``live(q:)`` ends it.
+        case resync([ConversationEntry])
+        /// Entries of a conversation as they are now, oldest first, in as many parts as it takes: the last 200 messages
+        /// up to the seq `known`, which this device was told of before, and all behind them, which it missed.
+        case history(ConversationID, [HistoryMessage], known: Int64)
         /// A durable event: once each, in the order of the queue.
         case event(q: Int64, Event)
-        /// The replay is over.
+        /// What was missed is told.
         case live(q: Int64)
         /// Anything without a place in the queue: presence, typing, receipts of groups.
         case ephemeral(ServerFrame.Operation)
@@ -26,8 +34,11 @@ public actor ParleySession {
         public var gateways: [GatewayAddress]
         public var device: DeviceID
         public var ephemeral = false
-        /// Where to resume; nil starts at the head.
+        /// Where to resume: the cursor of an earlier session of this device. nil starts at the head.
         public var resume: ClientFrame.Cursor?
+        /// With `resume`, of each conversation that the device has something of, the seq of its last message. A resync
+        /// reads conversations that are not in it from their beginning.
+        public var known: [ConversationID: Int64] = [:]
         /// How long handled events wait for a common acknowledgement; at most a second.
         public var acknowledgeWithin: TimeAmount = .milliseconds(500)
         public var backoff = Backoff()
@@ -54,12 +65,16 @@ public actor ParleySession {
     var isReady = false
     /// Connected and on its way to replace `socket`.
     var candidate: ParleySocket?
+    var candidateGateway: GatewayAddress?
     var isConnecting = false
     var attempts = 0
     var nextGateway: GatewayAddress?
     var readySince = NIODeadline.uptimeNanoseconds(0)
     var clockOffset: Int64 = 0
     var didRefresh = false
+    var renewal: Task<Result<Account, ClientError>, Never>?
+    /// How many resyncs have begun: the last is the one that counts.
+    var resyncs = 0
     var isAckScheduled = false
     var isClosed = false
     var waiting: [ClientMessageID: CheckedContinuation<Result<ServerFrame.Sent, ClientError>, Never>] = [:]
@@ -72,34 +87,15 @@ public actor ParleySession {
         eventLoop = group.next()
         unownedExecutor = eventLoop.executor.asUnownedSerialExecutor()
         (updates, continuation) = AsyncStream.makeStream()
-        state = SessionState(resume: configuration.resume)
+        state = SessionState(resume: configuration.resume, known: configuration.known)
         backoff = configuration.backoff
         Task { await connect() }
     }
 
-    /// Up to where events were handled.
+    /// Up to where everything was told. During a resync it is that of before.
     public var cursor: ClientFrame.Cursor? { state.cursor }
 
-    /// Sends a message and waits for its commit, over reconnects if need be.
-    /// - Parameter cid: of an earlier attempt whose outcome is unknown; nil for a new message.
-    /// - Throws: `refused` where the gateway says no, `closed` when the session ends first: the outcome is unknown.
-    public func send(
-        _ content: MessageContent,
-        to target: ClientFrame.Target,
-        cid: ClientMessageID? = nil
-    ) async throws(ClientError) -> ServerFrame.Sent {
-        guard !isClosed else { throw ClientError(.closed, "the session is closed") }
-        let cid = cid ?? .random(unixMilliseconds: Self.now() + clockOffset)
-        guard waiting[cid] == nil else { throw ClientError(.refused(.conflict), "\(cid) is being sent already") }
-        state.add(ClientFrame.Send(cid: cid, target: target, content: content))
-        let result = await withCheckedContinuation { continuation in
-            waiting[cid] = continuation
-            transmit()
-        }
-        return try result.get()
-    }
-
-    /// Sends any other frame if the session is signed in now; otherwise it is dropped.
+    /// Sends a frame that has no answer if the session is signed in now; otherwise it is dropped.
     public func send(_ frame: ClientFrame) {
         if isReady { socket?.send(frame) }
     }

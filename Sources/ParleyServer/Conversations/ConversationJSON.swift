@@ -68,6 +68,12 @@ enum ConversationJSON {
         }
         buffer.writeJSONField("unread", summary.unread)
         buffer.writeJSONField("read_seq", summary.positions[user]?.read ?? 0)
+        buffer.writeJSONField("muted", summary.mute != nil)
+        if let until = summary.mute?.until {
+            buffer.writeJSONField("muted_until", until)
+        } else {
+            buffer.writeJSONField("muted_until", raw: "null")
+        }
         // Up to which seq members have read, and got delivered.
         buffer.writeJSONKey("positions")
         buffer.beginJSONArray()

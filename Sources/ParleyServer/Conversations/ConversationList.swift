@@ -14,18 +14,19 @@ struct ConversationList: Sendable {
     /// What a summary is made of, but for the members' positions.
     private struct Item {
         let conversation: ConversationID
+        let place: MessageID?
         let membership: ConversationStore.Membership
         /// The newest message, if the user may see it.
         let last: StoredMessage?
+        let mute: Mute?
 
         init(_ row: ConversationRow, _ membership: ConversationStore.Membership) {
             conversation = row.conversation
+            place = row.place ?? membership.joined?.mid
             self.membership = membership
             last = row.last.flatMap { membership.shows($0) ? $0 : nil }
+            mute = row.mute
         }
-
-        /// Its place in the list; nil for a direct conversation that nobody has written in.
-        var place: MessageID? { [last?.mid, membership.joined?.mid].compactMap(\.self).max() }
     }
 
     /// All direct conversations of a user that have a message, and all groups, a page of them: the most recently
@@ -125,7 +126,8 @@ struct ConversationList: Sendable {
                 members: members[index],
                 last: item.last,
                 positions: positions[index],
-                unread: max(0, unread)
+                unread: max(0, unread),
+                mute: item.mute
             )
         }
     }

@@ -4,10 +4,14 @@ import PostgresClient
 /// A user's membership in a conversation and its newest message, by PostgreSQL and what it may lack yet.
 struct ConversationRow: Sendable {
     let conversation: ConversationID
+    /// Where the list has it: by its newest message, even one that history has dropped since. nil where that is not known
+    /// for want of `joined`, and for a direct conversation that nobody has written in.
+    let place: MessageID?
     /// Of a group; nil where Redis has yet to be told of the joining.
     let joined: GroupSnapshot.Joined?
     /// Whether the user may see it or not.
-    let last: StoredMessage?
+    var last: StoredMessage?
+    let mute: Mute?
 }
 
 /// Finds rows of a user's list. Of all of the user's conversations no more than those asked for leave PostgreSQL.
@@ -36,18 +40,26 @@ struct ConversationRows: Sendable {
         -> [ConversationRow]
     {
         let rows = try await postgres.query(Self.query(selection, user, unarchived))
-        typealias Columns = (String, Int64?, Int64?, Int64?)
-        let places = try rows.decode(Columns.self).compactMap { id, joinedSeq, joinedMid, last in
-            let joined = GroupSnapshot.Joined(seq: joinedSeq, mid: joinedMid)
-            return ConversationID(id).map { ($0, joined, last.flatMap { MessageID(rawValue: UInt64($0)) }) }
+        typealias Columns = (String, Int64?, Int64?, Int64?, Int64?, Bool, Int64?)
+        let found = try rows.decode(Columns.self).compactMap { id, place, joinedSeq, joinedMid, last, isMuted, until in
+            ConversationID(id).map { conversation in
+                let mid = last.flatMap { MessageID(rawValue: UInt64($0)) }
+                let row = ConversationRow(
+                    conversation: conversation,
+                    place: place == Self.unknownPlace ? nil : place.flatMap { MessageID(rawValue: UInt64($0)) },
+                    joined: GroupSnapshot.Joined(seq: joinedSeq, mid: joinedMid),
+                    last: unarchived.last[conversation].flatMap { $0.mid == mid ? $0 : nil },
+                    mute: isMuted ? Mute(until: until) : nil
+                )
+                return (row, mid)
+            }
         }
-        let archived = places.compactMap { conversation, _, mid in
-            mid.flatMap { $0 == unarchived.last[conversation]?.mid ? nil : (conversation, $0) }
-        }
-        let found = try await history.archive.entries(archived).reduce(into: [:]) { $0[$1.conversation] = $1 }
-        return places.map { conversation, joined, mid in
-            let last = found[conversation] ?? unarchived.last[conversation].flatMap { $0.mid == mid ? $0 : nil }
-            return ConversationRow(conversation: conversation, joined: joined, last: last.map(unarchived.applied))
+        let missing = found.compactMap { row, mid in row.last == nil ? mid.map { (row.conversation, $0) } : nil }
+        let archived = try await history.archive.entries(missing).reduce(into: [:]) { $0[$1.conversation] = $1 }
+        return found.map { row, _ in
+            var row = row
+            row.last = (row.last ?? archived[row.conversation]).map(unarchived.applied)
+            return row
         }
     }
 
@@ -88,7 +100,11 @@ struct ConversationRows: Sendable {
                 SELECT * FROM places WHERE \(unescaped: isPage ? "false" : "true") OR place < \(bound)
                 ORDER BY place DESC LIMIT \(limit)
             )
-            SELECT conversation_id, joined_seq, joined_mid, last_mid FROM page ORDER BY place DESC
+            SELECT page.conversation_id, place, joined_seq, joined_mid, last_mid, mute.user_id IS NOT NULL, until
+            FROM page
+            LEFT JOIN conversation_mutes mute ON mute.user_id = \(user.description)
+                AND mute.conversation_id = page.conversation_id AND (until IS NULL OR until > now_ms())
+            ORDER BY place DESC
             """
     }
 }

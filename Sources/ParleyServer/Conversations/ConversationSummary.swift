@@ -26,4 +26,6 @@ struct ConversationSummary: Sendable {
     /// Of members; a list has the user's alone in groups.
     let positions: [UserID: Position]
     let unread: Int64
+    /// The user's own.
+    let mute: Mute?
 }

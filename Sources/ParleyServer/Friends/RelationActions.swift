@@ -36,7 +36,7 @@ struct RelationActions: Sendable {
     private func settle(_ body: () async throws -> Void) async throws {
         do {
             try await body()
-        } catch {
+        } catch is RelationOutbox.Failure {
             throw HTTPProblem(.unavailable, "The change is made and will be in force soon; ask again.")
         }
     }

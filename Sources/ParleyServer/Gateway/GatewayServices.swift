@@ -13,6 +13,7 @@ final class GatewayServices: Sendable {
     let conversations: ConversationStore
     let history: History
     let fanOut: FanOut
+    let groupReceipts: GroupReceipts
     let tokens: AccessTokens
     let acknowledger: Acknowledger
     let origins: OriginList
@@ -46,6 +47,7 @@ final class GatewayServices: Sendable {
         self.conversations = conversations
         self.history = history
         self.fanOut = fanOut
+        groupReceipts = GroupReceipts(redis: redis, epochs: epochs)
         self.tokens = tokens
         self.acknowledger = acknowledger
         self.origins = origins

@@ -79,11 +79,13 @@ struct MessageRoutes {
         let command =
             receipt.command(epoch: epoch, queueCap: queueCap)
             ?? RedisFunctions.readGroup(conversation, user, seq, epoch: epoch, queueCap: queueCap)
-        let answer = try? await services.redis.send(command, repeatable: true).string
-        guard let answer, !answer.hasPrefix("epoch") else {
+        guard let answer = try? await services.redis.send(command, repeatable: true),
+            answer.string?.hasPrefix("epoch") == false
+        else {
             services.learnEpoch()
             throw HTTPProblem(.unavailable, "The sync queues cannot be reached.")
         }
+        if !conversation.isDirect { services.groupReceipts.read(answer, by: user, in: conversation) }
     }
 }
 

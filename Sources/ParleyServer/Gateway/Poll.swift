@@ -16,6 +16,7 @@ final class Poll: QueueReader, @unchecked Sendable {
     private let connection: RedisConnection
     private(set) var id: QueueReader.ID = 0
     private(set) var slot = 0
+    private let begun = NIODeadline.now()
     /// From when on the hub calls `timeIsUp`.
     private(set) var deadline = NIODeadline.distantFuture
 
@@ -65,6 +66,9 @@ final class Poll: QueueReader, @unchecked Sendable {
         guard !services.isFull else {
             return finish(.failure(HTTPProblem(.overloaded, "This gateway takes no more readers.")))
         }
+        guard makeRoom() else {
+            return finish(.failure(HTTPProblem(.rateLimited, "This account has many polls waiting here already.")))
+        }
         services.sessionBegan()
         (id, slot) = hub.add(self)
         deadline = min(waitEnd, .now() + Self.patience)
@@ -78,6 +82,21 @@ final class Poll: QueueReader, @unchecked Sendable {
             guard let self else { return }
             deadline = waitEnd
             run(state.subscribed())
+        }
+    }
+
+    /// Keeps the polls of a user that wait on this event loop within the number of devices.
+    private func makeRoom() -> Bool {
+        let (user, limit) = (question.identity.user, services.commit.deviceLimit)
+        let waiting = hub.waitingPolls(of: user)
+        let age = waiting.first.map { (begun - $0.begun).nanoseconds / 1_000_000 } ?? 0
+        switch PollAdmission(waiting: waiting.count, oldest: age, limit: limit) {
+        case .wait: return true
+        case .refuse: return false
+        case .displaceOldest:
+            waiting.first?.timeIsUp()
+            // One that Redis keeps from its end does not make room.
+            return hub.waitingPolls(of: user).count < limit
         }
     }
 
@@ -165,7 +184,10 @@ final class Poll: QueueReader, @unchecked Sendable {
                 seq: seq
             )
             guard let command = receipt.command(epoch: reply.standing.epoch, queueCap: services.commit.queueCap)
-            else { continue }
+            else {
+                services.groupReceipts.delivered(seq, to: question.identity.user, in: conversation)
+                continue
+            }
             connection.send(command, repeatable: true) { _ in }
         }
         found = answer(reply.standing, page.entries)
@@ -214,7 +236,7 @@ final class Poll: QueueReader, @unchecked Sendable {
     func noticed(_ notice: UserNotice) {
         switch notice {
         case .revoked(let login): if question.identity.login.description == login { revoked() }
-        case .replaced, .typing: break
+        case .replaced, .typing, .receipts: break
         }
     }
 

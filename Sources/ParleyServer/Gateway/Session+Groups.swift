@@ -39,7 +39,7 @@ extension Session {
 
     func readInGroup(_ group: ConversationID, _ user: UserID, _ seq: Int64, id: FrameID?) {
         let command = RedisFunctions.readGroup(group, user, seq, epoch: epoch, queueCap: services.commit.queueCap)
-        askAsMember(of: group, command, id: id)
+        askAsMember(of: group, command, id: id) { self.services.groupReceipts.read($0, by: user, in: group) }
     }
 
     func typingInGroup(_ group: ConversationID, _ user: UserID, _ notice: UserNotice, id: FrameID?) {
@@ -57,17 +57,24 @@ extension Session {
         of group: ConversationID,
         _ command: RedisCommand,
         isSecondTime: Bool = false,
-        id: FrameID?
+        id: FrameID?,
+        answered: @escaping (RESPValue) -> Void = { _ in }
     ) {
         guard beginCall(id: id) else { return }
         hub.connection(of: self).send(command, repeatable: true) { result in
             self.endCall()
-            guard !isSecondTime, case .success(let answer) = result, answer.string == "stranger" else { return }
-            self.prove(group, command, id: id)
+            guard case .success(let answer) = result else { return }
+            guard !isSecondTime, answer.string == "stranger" else { return answered(answer) }
+            self.prove(group, command, id: id, answered)
         }
     }
 
-    private func prove(_ group: ConversationID, _ command: RedisCommand, id: FrameID?) {
+    private func prove(
+        _ group: ConversationID,
+        _ command: RedisCommand,
+        id: FrameID?,
+        _ answered: @escaping (RESPValue) -> Void
+    ) {
         guard let user = identity?.user, beginCall(id: id) else { return }
         let conversations = services.conversations
         let promise = eventLoop.makePromise(of: Roster.self)
@@ -75,7 +82,7 @@ extension Session {
         promise.futureResult.assumeIsolated().whenComplete { result in
             self.endCall()
             switch result {
-            case .success: self.askAsMember(of: group, command, isSecondTime: true, id: id)
+            case .success: self.askAsMember(of: group, command, isSecondTime: true, id: id, answered: answered)
             case .failure(ConversationStore.Refusal.notFound):
                 self.refuse(FrameError(.notFound, "no such conversation", id: id))
             case .failure(ConversationStore.Refusal.notMember):
@@ -89,7 +96,8 @@ extension Session {
 }
 
 extension RedisFunctions {
-    /// How far a member of a group has read. Answers `stranger` for whom Redis does not know as one.
+    /// How far a member of a group has read. Answers `stranger` for whom Redis does not know as one; `GroupReceipts` makes
+    /// use of other answers.
     static func readGroup(
         _ group: ConversationID,
         _ user: UserID,

@@ -121,7 +121,7 @@ extension Session {
         guard entry.epoch == epoch else { return close(.epochChanged) }
         checkWatches(entry.event)
         switch sync?.published(entry.q, isWritable: isWritable) {
-        case .write: writeEvent(q: entry.q, entry.event, frame())
+        case .write: writeEvent(q: entry.q, entry.delivery, frame())
         case let action: run(action)
         }
     }
@@ -136,6 +136,9 @@ extension Session {
             if session == name { sawOwnAttach = true } else if sawOwnAttach { close(.replaced) }
         case .typing(let conversation, let user):
             if stage == .attached, isWritable { write(ServerFrame(.typing(conv: conversation, user: user))) }
+        case .receipts(let receipts):
+            guard stage == .attached, isWritable, let user = identity?.user else { return }
+            for receipt in receipts where receipt.user != user { write(ServerFrame(.receipt(receipt))) }
         }
     }
 
@@ -194,7 +197,9 @@ extension Session {
             )
             if action != .resync, action != .reread {
                 for entry in page.entries {
-                    self.writeEvent(q: entry.q, entry.event, EventFrame.encode(q: entry.q, event: entry.event))
+                    let frame = EventFrame.encode(q: entry.q, event: entry.event)
+                    self.writeEvent(q: entry.q, DeliveredMessage(entry.event), frame)
+                    self.checkWatches(entry.event)
                 }
             }
             if action == .read, !self.isWritable {
@@ -206,10 +211,9 @@ extension Session {
         }
     }
 
-    private func writeEvent(q: Int64, _ event: ByteBuffer, _ frame: ByteBuffer) {
+    private func writeEvent(q: Int64, _ delivery: DeliveredMessage?, _ frame: ByteBuffer) {
         write(frame)
-        checkWatches(event)
-        if let delivery = DeliveredMessage(event), delivery.sender != identity?.user {
+        if let delivery, delivery.sender != identity?.user {
             acks.wrote(q: q, conversation: delivery.conversation, seq: delivery.seq)
         }
     }
@@ -286,10 +290,11 @@ extension Session {
         _ seq: Int64,
         done: @escaping () -> Void = {}
     ) {
-        guard let user = identity?.user,
-            let command = Receipt(conversation: conversation, user: user, kind: kind, seq: seq)
-                .command(epoch: epoch, queueCap: services.commit.queueCap)
-        else { return }
+        guard let user = identity?.user else { return }
+        let receipt = Receipt(conversation: conversation, user: user, kind: kind, seq: seq)
+        guard let command = receipt.command(epoch: epoch, queueCap: services.commit.queueCap) else {
+            return services.groupReceipts.delivered(seq, to: user, in: conversation)
+        }
         hub.connection(of: self).send(command, repeatable: true) { _ in done() }
     }
 }

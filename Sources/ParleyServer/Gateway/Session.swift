@@ -76,13 +76,15 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.configuration.maximumFrame)
     }
 
-    var isWritable: Bool { context?.channel.isWritable ?? false }
+    /// Whether the socket takes more for now, as its channel last said.
+    private(set) var isWritable = false
     var eventLoop: any EventLoop { hub.eventLoop }
 
     // MARK: Channel
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        isWritable = context.channel.isWritable
         services.sessionBegan()
         (id, slot) = hub.add(self)
         deadline = eventLoop.assumeIsolated().scheduleTask(in: services.configuration.authenticationDeadline) {
@@ -100,6 +102,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         tellPlace(0, ended: true)
         leavePresence(after: .lost)
         context = nil
+        isWritable = false
         stage = .closing
         deadline?.cancel()
         services.sessionEnded()
@@ -118,10 +121,11 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
         // A client that does not read is not read from either: its requests would pile up as answers.
-        try? context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: context.channel.isWritable)
+        try? context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: isWritable)
         stalledTurns = 0
-        if context.channel.isWritable { resumeSync() }
+        if isWritable { resumeSync() }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

@@ -62,6 +62,7 @@ final class SessionHub: @unchecked Sendable {
         presence.start()
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
         eventLoop.execute {
+            self.subscriber?.subscribe(Keys.groupsChannel) {}
             self.timers = [
                 self.eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in self.turn() },
                 self.eventLoop.scheduleRepeatedTask(initialDelay: Self.ackPause, delay: Self.ackPause) { _ in
@@ -117,8 +118,13 @@ final class SessionHub: @unchecked Sendable {
     /// Has the user's entries come here; `confirmed` runs when all that is published from now on does.
     func follow(_ user: UserID, _ reader: any QueueReader, confirmed: @escaping () -> Void) {
         readersByUser[user, default: []].append(reader)
-        subscriber?.subscribe(Keys.channel(user), confirmed: confirmed)
+        subscriber?.subscribe(Keys.channel(user)) {
+            self.subscriber?.subscribe(Keys.groupsChannel, confirmed: confirmed)
+        }
     }
+
+    /// The one that has waited for longest first.
+    func waitingPolls(of user: UserID) -> [Poll] { readersByUser[user]?.compactMap { $0 as? Poll } ?? [] }
 
     /// All sends of a session go through one connection: their order is its order.
     func connection(of session: Session) -> RedisConnection { connections[session.id % connections.count] }
@@ -129,6 +135,7 @@ final class SessionHub: @unchecked Sendable {
     // MARK: What Redis publishes
 
     private func received(channel: ByteBuffer, payload: ByteBuffer) {
+        if channel.readableBytesView.first == Keys.groupsChannel.utf8.first { return receivedForMany(payload) }
         let prefix = Keys.userChannelPrefix.utf8.count
         guard let user = UserID(String(decoding: channel.readableBytesView.dropFirst(prefix), as: UTF8.self)),
             let listeners = readersByUser[user]
@@ -136,15 +143,26 @@ final class SessionHub: @unchecked Sendable {
         if let notice = UserNotice(payload) {
             for reader in listeners { reader.noticed(notice) }
         } else if let entry = PublishedEntry(payload) {
-            // Encoded once, whatever the number of sockets.
-            var frame: ByteBuffer?
-            for reader in listeners {
-                reader.published(entry) {
-                    if let frame { return frame }
-                    let encoded = EventFrame.encode(q: entry.q, event: entry.event)
-                    frame = encoded
-                    return encoded
-                }
+            publish(entry, to: listeners)
+        }
+    }
+
+    private func receivedForMany(_ payload: ByteBuffer) {
+        guard !readersByUser.isEmpty, let fanOut = PublishedFanOut(payload) else { return }
+        fanOut.forEach { user, q in
+            if let listeners = readersByUser[user] { publish(fanOut.entry(at: q), to: listeners) }
+        }
+    }
+
+    private func publish(_ entry: PublishedEntry, to listeners: [any QueueReader]) {
+        // Encoded once, whatever the number of sockets.
+        var frame: ByteBuffer?
+        for reader in listeners {
+            reader.published(entry) {
+                if let frame { return frame }
+                let encoded = EventFrame.encode(q: entry.q, event: entry.event)
+                frame = encoded
+                return encoded
             }
         }
     }

@@ -5,12 +5,6 @@
 -- Numbers below 10^14 keep all their digits in a concatenation; sequence numbers and milliseconds are such.
 
 local UNIX_2025 = 1735689600000  -- milliseconds; message ids count from here
-local DAY = 86400000
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
 
 local function split_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -66,13 +60,6 @@ local function with_id(entry, mid, ms, sequence)
   return head_of(string.sub(entry, 1, 7) == '{"mid":', mid, ms, sequence) .. string.sub(entry, 2)
 end
 
--- Appends to a sync queue and wakes the gateways that hold the user's sessions. Returns an error table or nil.
-local function enqueue(queue_key, user, epoch, event, cap)
-  local id = redis.pcall('XADD', queue_key, 'MAXLEN', '~', cap, '0-*', 'e', event)
-  if type(id) ~= 'string' then return id end
-  redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. string.sub(id, 3) .. ' ' .. event)
-end
-
 -- A place in the log, as marks and chunks name it.
 local function place_of(ms, sequence) return string.format('%.0f-%04.0f', ms, sequence) end
 
@@ -122,7 +109,7 @@ end
 -- KEYS  epoch, conversation, lane, dedup bucket, late dedup, pending, then the queue of each co-located recipient; of a
 --       group its members, chunks and owed at the end
 -- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
---       time of a look-up in history or '', dedup window in ms, queue cap, event members (JSON without braces, seq,
+--       time of a look-up in history or '', dedup window in ms, queue limits, event members (JSON without braces, seq,
 --       mid, ts and cid), what the message that it names is to it (below), number of co-located recipients, those
 --       recipients, the other recipients (chunks first: see postpone)
 -- A reply, and a change of a message (an edit, a deletion), names a message: 'named' wants it looked up, '' names none
@@ -182,15 +169,17 @@ local function send(KEYS, ARGV)
   local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, pending = tonumber(ARGV[14]), nil
+  local colocated, limits, places, pending = tonumber(ARGV[14]), ARGV[11], {}, nil
   for i = 15, #ARGV do
     local user, n = ARGV[i], i - 14
     if blocked or n > colocated
-      or enqueue(KEYS[6 + n], user, epoch, user == sender and own_event or event, ARGV[11]) then
+      or user == sender and enqueue(KEYS[6 + n], user, epoch, own_event, limits)
+      or user ~= sender and enqueue_among(places, KEYS[6 + n], user, event, limits) then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
+  wake_all(places, epoch, event)
   if not pending then return 'sent ' .. result end
   return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 14, ms, sequence, blocked, pending)
 end

@@ -50,7 +50,7 @@ redis.register_function{
 }
 
 -- deliver: appends one event to one queue, once. KEYS epoch, queue, user.
--- ARGV epoch, conv, user, mark's '<ms>-<sequence>', event, queue cap. Answers 'delivered', 'repeat', 'failed <why>'
+-- ARGV epoch, conv, user, mark's '<ms>-<sequence>', event, queue limits. Answers 'delivered', 'repeat', 'failed <why>'
 -- or 'epoch <current>'.
 redis.register_function('deliver_@VERSION@', function(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[1], 'id')
@@ -89,8 +89,8 @@ redis.register_function{
 
 -- chunk: delivers the oldest chunk of a group's fan-out, all of it, once.
 -- KEYS epoch, conversation, lane, pending, chunks, owed, then the queue of each user of the chunk.
--- ARGV epoch, conv, lane number, queue cap, the chunk ('' to ask for it). Answers the chunk that is the oldest then, ''
--- for none, or 'epoch <current>'.
+-- ARGV epoch, conv, lane number, queue limits, the chunk ('' to ask for it). Answers the chunk that is the oldest then,
+-- '' for none, or 'epoch <current>'.
 redis.register_function('chunk_@VERSION@', function(KEYS, ARGV)
   local current, conv = redis.call('HGET', KEYS[1], 'id'), ARGV[2]
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
@@ -102,18 +102,20 @@ redis.register_function('chunk_@VERSION@', function(KEYS, ARGV)
   local ms, sequence = split_id(place)
   local event, own_event, sender = event_at(KEYS[3], ARGV[3], ms, sequence)
   local anyone_owed = redis.call('EXISTS', KEYS[6]) == 1
-  local n, marks = 6, 0
+  local n, marks, places = 6, 0, {}
   for user in string.gmatch(users, '[^,]+') do
     n = n + 1
-    local text = user == sender and own_event or event
     -- Behind what a user is owed everything waits, or it would overtake.
     local waits = anyone_owed and redis.call('SISMEMBER', KEYS[6], user) == 1
-    if text and (waits or enqueue(KEYS[n], user, ARGV[1], text, ARGV[4])) then
+    if event and (waits
+      or user == sender and enqueue(KEYS[n], user, current, own_event, ARGV[4])
+      or user ~= sender and enqueue_among(places, KEYS[n], user, event, ARGV[4])) then
       redis.call('ZADD', KEYS[4], ms, mark(place, conv, user))
       redis.call('SADD', KEYS[6], user)
       marks = marks + 1
     end
   end
+  wake_all(places, current, event)
   redis.call('LPOP', KEYS[5])
   redis.call('ZREM', KEYS[4], mark(place, conv, '*' .. part))
   redis.call('HINCRBY', KEYS[2], 'pending', marks - 1)

@@ -1,25 +1,13 @@
--- A user's devices: the place of each in the sync queue. The field device:<name> of the user has
--- '<epoch> <q handled> <last heard of> <login> <session, - without a socket>'.
+-- A user's devices: how they come, acknowledge and go.
 
 local FORGOTTEN = 30 * DAY  -- a device not heard of for so long holds the queue no more
 local AWAY = DAY            -- one not heard of for so long makes room for another
 local LEASE = 900000        -- a socket not heard of for so long went with its gateway, which speaks for it more often
 
-local function read_devices(user_key)
-  local fields, devices = redis.call('HGETALL', user_key), {}
-  for i = 1, #fields, 2 do
-    local name = string.match(fields[i], '^device:(.*)$')
-    if name then
-      local epoch, q, seen, login, session = string.match(fields[i + 1], '^(%S+) (%d+) (%d+) (%S+) (%S+)$')
-      devices[name] = {epoch = epoch, q = tonumber(q), seen = tonumber(seen), login = login, session = session}
-    end
-  end
-  return devices
-end
-
-local function write_device(user_key, name, epoch, q, login, session)
-  redis.call('HSET', user_key, 'device:' .. name,
-    string.format('%s %.0f %.0f %s %s', epoch, q, now_ms(), login, session))
+local function write_device(user_key, devices, name, epoch, q, login, session)
+  local now = now_ms()
+  redis.call('HSET', user_key, 'device:' .. name, string.format('%s %.0f %.0f %s %s', epoch, q, now, login, session))
+  devices[name] = {epoch = epoch, q = q, seen = now, login = login, session = session}
 end
 
 -- Whether one more device may have a place. Where the limit is reached, the one not heard of for longest gives up its
@@ -38,9 +26,9 @@ end
 
 -- Trims a queue to the slowest device heard of in 30 days, and forgets the others; without any device nothing goes.
 -- Returns how many entries went.
-local function trim_queue(queue_key, user_key, epoch)
+local function trim_queue(queue_key, user_key, devices, epoch)
   local now, slowest = now_ms(), nil
-  for name, device in pairs(read_devices(user_key)) do
+  for name, device in pairs(devices) do
     if now - device.seen > FORGOTTEN then
       redis.call('HDEL', user_key, 'device:' .. name)
     else
@@ -60,14 +48,15 @@ redis.register_function{
   function_name = 'ack_@VERSION@',
   flags = {'allow-oom'},
   callback = function(KEYS, ARGV)
-    local epoch, device = redis.call('HGET', KEYS[1], 'id'), read_devices(KEYS[3])[ARGV[2]]
+    local epoch, devices = redis.call('HGET', KEYS[1], 'id'), read_devices(KEYS[3])
+    local device = devices[ARGV[2]]
     if epoch ~= ARGV[1] or not device then return 0 end
     local handled, session = tonumber(ARGV[3]), device.session
     local q = device.epoch == epoch and math.max(handled, device.q) or handled
     if ARGV[5] == '1' and session == ARGV[4] then session = '-' end
-    write_device(KEYS[3], ARGV[2], epoch, q, device.login, session)
+    write_device(KEYS[3], devices, ARGV[2], epoch, q, device.login, session)
     -- One that acknowledged nothing may still come back with an older cursor than where its session began.
-    return handled > 0 and trim_queue(KEYS[2], KEYS[3], epoch) or 0
+    return handled > 0 and trim_queue(KEYS[2], KEYS[3], devices, epoch) or 0
   end,
 }
 
@@ -95,10 +84,14 @@ redis.register_function{
   callback = function(KEYS, ARGV)
     redis.call('SET', KEYS[4], '1', 'EX', ARGV[3])
     redis.call('PUBLISH', 'user:' .. ARGV[1], '!revoked ' .. ARGV[2])
-    for name, device in pairs(read_devices(KEYS[3])) do
-      if device.login == ARGV[2] then redis.call('HDEL', KEYS[3], 'device:' .. name) end
+    local devices = read_devices(KEYS[3])
+    for name, device in pairs(devices) do
+      if device.login == ARGV[2] then
+        redis.call('HDEL', KEYS[3], 'device:' .. name)
+        devices[name] = nil
+      end
     end
     local epoch = redis.call('HGET', KEYS[1], 'id')
-    if epoch then trim_queue(KEYS[2], KEYS[3], epoch) end
+    if epoch then trim_queue(KEYS[2], KEYS[3], devices, epoch) end
   end,
 }

@@ -10,7 +10,7 @@ import RedisClient
 struct FanOut: Sendable {
     let redis: RedisClient
     let epochs: EpochKeeper
-    let queueCap: Int
+    let queueLimits: String
     let logger: Logger
 
     /// Delivers what a commit left pending, of a group its chunks too; should that fail, a worker does it.
@@ -42,7 +42,7 @@ struct FanOut: Sendable {
                 RedisFunctions.call(
                     "chunk",
                     keys: keys + users.map(Keys.queue),
-                    [epoch, group.description, String(lane.number), String(queueCap), chunk]
+                    [epoch, group.description, String(lane.number), queueLimits, chunk]
                 )
             ).string
             guard let answer, !answer.isEmpty, !answer.hasPrefix("epoch") else { return }
@@ -96,7 +96,7 @@ struct FanOut: Sendable {
             RedisFunctions.call(
                 "deliver",
                 keys: [Keys.epoch, Keys.queue(user), Keys.user(user)],
-                [epochs.epoch, conversation.description, user.description, place, event, String(queueCap)]
+                [epochs.epoch, conversation.description, user.description, place, event, queueLimits]
             )
         ).string
         switch answer {

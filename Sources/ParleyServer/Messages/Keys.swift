@@ -33,4 +33,6 @@ enum Keys {
 
     static let userChannelPrefix = "user:"
     static func channel(_ user: UserID) -> String { userChannelPrefix + user.description }
+    /// What many members of a group are woken by, together; every event loop of a gateway listens.
+    static let groupsChannel = "groups"
 }

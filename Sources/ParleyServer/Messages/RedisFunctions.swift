@@ -5,9 +5,10 @@ enum RedisFunctions {
     static let library = RedisFunctionLibrary(
         name: "parley",
         sources: [
-            PackageResources.Commit_lua, PackageResources.Delivery_lua, PackageResources.Devices_lua,
-            PackageResources.Presence_lua, PackageResources.Sync_lua, PackageResources.Epoch_lua,
-            PackageResources.Groups_lua, PackageResources.Receipts_lua, PackageResources.Relations_lua,
+            PackageResources.Queues_lua, PackageResources.Commit_lua, PackageResources.Delivery_lua,
+            PackageResources.Devices_lua, PackageResources.Presence_lua, PackageResources.Sync_lua,
+            PackageResources.Epoch_lua, PackageResources.Groups_lua, PackageResources.Receipts_lua,
+            PackageResources.Relations_lua, PackageResources.Mute_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

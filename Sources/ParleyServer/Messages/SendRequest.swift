@@ -159,9 +159,14 @@ struct CommitConfiguration: Sendable {
     var dedupWindow: Int64 = 600_000
     /// Entries that a sync queue keeps at most, about.
     var queueCap = 10_000
+    /// Milliseconds without a device heard of, after which a user is absent: of what comes then the queue keeps nothing.
+    var absence: Int64 = 7 * 86_400_000
     /// Devices of a user that keep a place in the queue.
     var deviceLimit = 10
     var placement = RedisPlacement.singleServer
+
+    /// What bounds a queue, as the functions that append to many take it.
+    var queueLimits: String { "\(queueCap) \(absence)" }
 
     /// - Parameter recipients: the conversation's members, the sender among them.
     func command(for request: SendRequest, recipients: [UserID], epoch: String) -> RedisCommand {
@@ -226,7 +231,7 @@ struct CommitConfiguration: Sendable {
         command.append(request.membershipVersion)
         command.append(request.lookedUpAt.map(String.init) ?? "")
         command.append(dedupWindow)
-        command.append(queueCap)
+        command.append(queueLimits)
         command.append(request.members)
         command.append(request.namedState)
     }

@@ -18,6 +18,7 @@ end
 -- revoked login, '2' for one device too many. Older sessions of the device hear of it and close.
 local function attach(KEYS, ARGV)
   local epoch = redis.call('HGET', KEYS[1], 'id') or ''
+  reopen(KEYS[2])
   local head, first = extent(KEYS[2])
   local revoked = redis.call('EXISTS', KEYS[4])
   if revoked == 1 or epoch == '' then return {epoch, head, first, tostring(revoked)} end
@@ -28,7 +29,7 @@ local function attach(KEYS, ARGV)
     local q = ARGV[5] == epoch and tonumber(ARGV[6]) or tonumber(head)
     -- A device's place never goes back: what it has handled may be gone already.
     if known and known.epoch == epoch then q = math.max(q, known.q) end
-    write_device(KEYS[3], ARGV[2], epoch, math.min(q, tonumber(head)), ARGV[7], ARGV[3])
+    write_device(KEYS[3], devices, ARGV[2], epoch, math.min(q, tonumber(head)), ARGV[7], ARGV[3])
   end
   redis.call('PUBLISH', 'user:' .. ARGV[1], '!replaced ' .. ARGV[2] .. ' ' .. ARGV[3])
   return {epoch, head, first, '0'}
@@ -86,6 +87,7 @@ local SEEN_PAUSE = 60000  -- a place that does not move is not written anew for 
 
 local function poll(KEYS, ARGV)
   local epoch = redis.call('HGET', KEYS[1], 'id') or ''
+  reopen(KEYS[2])
   local head, first = extent(KEYS[2])
   local answer = {epoch, head, first, tostring(redis.call('EXISTS', KEYS[4]))}
   local name = ARGV[2]
@@ -105,8 +107,8 @@ local function poll(KEYS, ARGV)
     if goes_on then append_delivered(answer, KEYS[2], ARGV[1], known.q, q) end
     q = math.max(q, known.q)
   end
-  write_device(KEYS[3], name, epoch, q, ARGV[5], known and known.session or '-')
-  trim_queue(KEYS[2], KEYS[3], epoch)
+  write_device(KEYS[3], devices, name, epoch, q, ARGV[5], known and known.session or '-')
+  trim_queue(KEYS[2], KEYS[3], devices, epoch)
   return answer
 end
 

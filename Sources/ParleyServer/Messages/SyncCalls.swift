@@ -171,25 +171,86 @@ struct Positions: Sendable {
     }
 }
 
-/// An entry as it is published to the gateways that hold a user's sessions: `<epoch> <q> <event>`.
+/// An event at its place in a user's queue, as it is published to the gateways that hold the user's sessions.
 struct PublishedEntry {
     let epoch: String
     let q: Int64
     let event: ByteBuffer
+    /// Of a message, what a delivered receipt says.
+    let delivery: DeliveredMessage?
 
+    fileprivate init(epoch: String, q: Int64, event: ByteBuffer, delivery: DeliveredMessage?) {
+        self.epoch = epoch
+        self.q = q
+        self.event = event
+        self.delivery = delivery
+    }
+
+    /// - Parameter payload: `<epoch> <q> <event>`.
     init?(_ payload: ByteBuffer) {
+        guard let (epoch, place, event) = PublishedWords.split(payload),
+            let q = PublishedWords.integer(place.readableBytesView)
+        else { return nil }
+        self.init(epoch: epoch, q: q, event: event, delivery: DeliveredMessage(event))
+    }
+}
+
+/// One event at its places in the queues of many members of a group, as it is published to all gateways.
+struct PublishedFanOut {
+    private let epoch: String
+    private let places: ByteBuffer
+    private let event: ByteBuffer
+    private let delivery: DeliveredMessage?
+
+    /// - Parameter payload: `<epoch> <user>,<q>,<user>,<q>… <event>`.
+    init?(_ payload: ByteBuffer) {
+        guard let words = PublishedWords.split(payload) else { return nil }
+        (epoch, places, event) = words
+        delivery = DeliveredMessage(event)
+    }
+
+    func forEach(_ body: (_ user: UserID, _ q: Int64) -> Void) {
+        places.withUnsafeReadableBytes { bytes in
+            var rest = bytes[...]
+            func next() -> Slice<UnsafeRawBufferPointer> {
+                let word = rest.prefix { $0 != UInt8(ascii: ",") }
+                rest = rest.dropFirst(word.count + 1)
+                return word
+            }
+            while !rest.isEmpty {
+                guard let user = UserID(utf8: UnsafeRawBufferPointer(rebasing: next())),
+                    let q = PublishedWords.integer(next())
+                else { return }
+                body(user, q)
+            }
+        }
+    }
+
+    func entry(at q: Int64) -> PublishedEntry {
+        PublishedEntry(epoch: epoch, q: q, event: event, delivery: delivery)
+    }
+}
+
+private enum PublishedWords {
+    /// `<epoch> <place or places> <event>`.
+    static func split(_ payload: ByteBuffer) -> (epoch: String, place: ByteBuffer, event: ByteBuffer)? {
         let view = payload.readableBytesView
         guard let first = view.firstIndex(of: UInt8(ascii: " ")),
             let second = view[(first + 1)...].firstIndex(of: UInt8(ascii: " "))
         else { return nil }
-        var q: Int64 = 0
-        for byte in view[(first + 1)..<second] {
+        return (
+            String(decoding: view[..<first], as: UTF8.self), ByteBuffer(view[(first + 1)..<second]),
+            ByteBuffer(view[(second + 1)...])
+        )
+    }
+
+    static func integer(_ digits: some Collection<UInt8>) -> Int64? {
+        var number: Int64 = 0
+        for byte in digits {
             guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
-            q = q &* 10 &+ Int64(byte - UInt8(ascii: "0"))
+            number = number &* 10 &+ Int64(byte - UInt8(ascii: "0"))
         }
-        epoch = String(decoding: view[..<first], as: UTF8.self)
-        self.q = q
-        event = ByteBuffer(view[(second + 1)...])
+        return digits.isEmpty ? nil : number
     }
 }
 
@@ -201,6 +262,8 @@ enum UserNotice: Sendable, Hashable {
     case replaced(device: String, session: String)
     /// Somebody writes in a conversation.
     case typing(conversation: ConversationID, user: UserID)
+    /// Members of a group have got further.
+    case receipts([ServerFrame.Receipt])
 
     init?(_ payload: ByteBuffer) {
         guard payload.readableBytesView.first == UInt8(ascii: "!") else { return nil }
@@ -211,6 +274,9 @@ enum UserNotice: Sendable, Hashable {
         case ("typing", 3):
             guard let conversation = ConversationID(words[1]), let user = UserID(words[2]) else { return nil }
             self = .typing(conversation: conversation, user: user)
+        case ("receipts", 3):
+            guard let conversation = ConversationID(words[1]) else { return nil }
+            self = .receipts([ServerFrame.Receipt](of: conversation, published: words[2]))
         default: return nil
         }
     }
@@ -220,6 +286,9 @@ enum UserNotice: Sendable, Hashable {
         case .revoked(let login): "!revoked \(login)"
         case .replaced(let device, let session): "!replaced \(device) \(session)"
         case .typing(let conversation, let user): "!typing \(conversation) \(user)"
+        case .receipts(let receipts):
+            "!receipts \(receipts.first?.conv.description ?? "") "
+                + receipts.map { "\($0.user):\($0.read ?? 0):\($0.delivered ?? 0)" }.joined(separator: ",")
         }
     }
 }

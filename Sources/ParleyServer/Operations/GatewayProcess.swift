@@ -167,6 +167,11 @@ public struct GatewayProcess {
         ).add(to: router)
         FriendRoutes(relations: relations).add(to: router)
         BlockRoutes(relations: relations).add(to: router)
+        MuteRoutes(
+            conversations: services.conversations,
+            queueCap: services.commit.queueCap,
+            authenticator: accounts.authenticator
+        ).add(to: router)
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
@@ -193,5 +198,6 @@ private struct Drain: Service {
         try? await services.registry.withdraw(services.configuration.name)
         let limit = ContinuousClock.now + .nanoseconds(services.configuration.drainWindow.nanoseconds) + .seconds(5)
         while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
+        await services.groupReceipts.tell()
     }
 }

@@ -10,6 +10,7 @@ public enum SchemaMigrations {
         migration(5, "history", PackageResources._005_history_sql),
         migration(6, "relations", PackageResources._006_relations_sql),
         migration(7, "heads", PackageResources._007_heads_sql),
+        migration(8, "mute", PackageResources._008_mute_sql),
         migration(9, "presence", PackageResources._009_presence_sql),
     ]
 

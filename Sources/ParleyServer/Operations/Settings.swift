@@ -121,6 +121,7 @@ public struct Settings: Sendable {
         var commit = CommitConfiguration()
         commit.dedupWindow = 1000 * Int64(try integer("PARLEY_DEDUP_WINDOW_S", default: 600, in: 1...86_400))
         commit.queueCap = try integer("PARLEY_QUEUE_CAP", default: commit.queueCap, in: 100...10_000_000)
+        commit.absence = 1000 * Int64(try integer("PARLEY_ABSENCE_S", default: 604_800, in: 1...1 << 40))
         commit.deviceLimit = try integer("PARLEY_DEVICE_LIMIT", default: commit.deviceLimit, in: 1...1000)
         return commit
     }

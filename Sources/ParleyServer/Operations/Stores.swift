@@ -89,7 +89,7 @@ struct Stores: Sendable {
     }
 
     func fanOut(_ commit: CommitConfiguration, logger: Logger) -> FanOut {
-        FanOut(redis: redis, epochs: epochs, queueCap: commit.queueCap, logger: logger)
+        FanOut(redis: redis, epochs: epochs, queueLimits: commit.queueLimits, logger: logger)
     }
 
     func groups(_ commit: CommitConfiguration, logger: Logger) -> GroupOutbox {

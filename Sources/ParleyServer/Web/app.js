@@ -31,8 +31,13 @@ async function load() {
     } while (cursor !== null);
     model.me = me;
     model.learn([profile]);
+    const listed = new Set(conversations.map(({ id }) => id));
+    for (const [id, conversation] of model.all) {
+        conversation.forget();
+        const isLeft = conversation.kind === "group" && !listed.has(id);
+        if (isLeft && conversation !== chat.conversation) model.all.delete(id);
+    }
     for (const conversation of conversations) model.get(conversation.id).refresh(conversation);
-    for (const conversation of model.all.values()) conversation.loaded = false;
     restorePending();
     await meetStrangers();
     model.complete = true;
@@ -74,6 +79,8 @@ parley.on("event", (event) => {
         conversation.change(event);
     } else if (event.type === "receipt") {
         receipt(event);
+    } else if (event.type === "mute") {
+        conversation.setMute(event);
     } else if (["conversation", "member_added", "member_removed"].includes(event.type)) {
         if (event.type !== "member_removed" || event.user !== model.me) refetch(conversation);
     }
@@ -82,7 +89,7 @@ parley.on("event", (event) => {
 
 parley.on("signal", (signal) => {
     if (signal.op !== "receipt") return;
-    receipt(signal);
+    for (const position of signal.positions ?? [signal]) receipt({ ...position, conv: signal.conv });
     render();
 });
 

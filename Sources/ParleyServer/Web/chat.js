@@ -39,6 +39,7 @@ export class Chat {
         $("scroll").addEventListener("scroll", () => this.#scrolled());
         $("newer").addEventListener("click", () => this.#toEnd());
         $("history").addEventListener("click", () => this.#failed && this.#older());
+        $("mute").addEventListener("click", () => this.#toggleMute());
         $("composer").addEventListener("submit", (submit) => {
             submit.preventDefault();
             this.#send();
@@ -99,15 +100,24 @@ export class Chat {
         this.#failed = false;
         this.#renderHistory();
         const path = `/v1/conversations/${conversation.id}/messages?limit=${PAGE}${before}`;
+        const { generation } = conversation;
+        const isCurrent = () => conversation.generation === generation;
         try {
-            const { messages, more } = await this.#parley.request("GET", path);
-            conversation.addHistory(messages, more);
+            // The list tells nothing of how far the others of a group are.
+            const isNew = conversation.kind === "group" && !before;
+            const [{ messages, more }, { positions }] = await Promise.all([
+                this.#parley.request("GET", path),
+                isNew ? this.#parley.request("GET", `/v1/conversations/${conversation.id}`) : { positions: [] },
+            ]);
+            if (isCurrent()) conversation.addHistory(messages, more);
+            for (const { user, ...position } of positions) conversation.advance(user, position);
         } catch (error) {
-            if (error.code === "not_found") conversation.addHistory([], false);
+            if (error.code === "not_found" && isCurrent()) conversation.addHistory([], false);
             else if (conversation === this.conversation) this.#failed = true;
         }
         if (this.#loading === conversation) this.#loading = null;
         if (conversation !== this.conversation) return;
+        if (!isCurrent()) return this.reload();
         this.#keepPlace(() => this.#changed());
         this.#read();
     }
@@ -178,6 +188,9 @@ export class Chat {
         paintAvatar($("chat-avatar"), other ?? { id: conversation.id, display_name: title });
         setText($("chat-name"), title);
         setText($("chat-username"), other ? "@" + other.username : "");
+        $("mute").hidden = !conversation.last && conversation.kind === "direct";
+        $("mute").setAttribute("aria-pressed", String(conversation.isMuted));
+        setText($("mute"), conversation.isMuted ? "Unmute" : "Mute");
         const atEnd = this.#atEnd;
         this.#renderHistory();
         this.#renderMessages(conversation, model);
@@ -236,10 +249,31 @@ export class Chat {
             setText(stamp, time(message.ts));
         }
         setText(tick, TICKS[state] ?? "");
-        setText(word, STATES[state] ?? "");
+        setText(word, this.#word(message, state));
         const failure = bubble.querySelector(".failure");
         if (state === "failed" && !failure) bubble.append(this.#failure(message));
         else if (state !== "failed") failure?.remove();
+    }
+
+    /** How far a message of one's own has come; in a group, with how many. */
+    #word(message, state) {
+        const { conversation } = this;
+        const isGroup = conversation.kind === "group" && message.state === "sent";
+        const readers = isGroup ? conversation.readersOf(message, this.#model().me) : 0;
+        if (!readers) return STATES[state] ?? "";
+        return state === "read" ? "Read by all" : `Read by ${readers}`;
+    }
+
+    /** The event that comes of it changes what is shown, here as on the other devices. */
+    async #toggleMute() {
+        const { id, isMuted } = this.conversation;
+        $("mute").disabled = true;
+        try {
+            await this.#parley.request(isMuted ? "DELETE" : "PUT", `/v1/conversations/${id}/mute`);
+        } catch (error) {
+            $("composer-error").textContent = error.message;
+        }
+        $("mute").disabled = false;
     }
 
     #failure(message) {

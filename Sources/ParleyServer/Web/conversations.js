@@ -9,8 +9,8 @@ const KEPT = 200; // messages kept of a conversation that is not scrolled back
  * A message on its way or committed. `state`: "sending", "failed", or "sent" once it has a mid; whether it was
  * delivered or read follows from the other's positions.
  */
-function committed(target, { mid, seq, ts, from, body }) {
-    return Object.assign(target, { mid, seq, ts, from, body, state: "sent" });
+function committed(target, { mid, seq, ts, from, body, rev }) {
+    return Object.assign(target, { mid, seq, ts, from, body, rev, state: "sent" });
 }
 
 export class Conversation {
@@ -22,11 +22,13 @@ export class Conversation {
     unread = 0;
     readSeq = 0;
     positions = new Map(); // user to {read, delivered}
+    mute = null; // {until}, null for no end
     messages = []; // committed, by seq
     pending = []; // sending or failed, in the order they were written
     draft = "";
     loaded = false; // the newest page of history is in `messages`
     more = false; // older ones are in history
+    generation = 0; // of `messages`: pages that were asked for before they were forgotten do not fit any more
 
     constructor(id) {
         this.id = id;
@@ -35,14 +37,28 @@ export class Conversation {
         this.members = id.slice(2).split(":");
     }
 
-    /** The conversation object of the server; cached pages may be stale, so they go. */
-    refresh({ kind, title, members, last, unread, read_seq, positions }) {
-        Object.assign(this, { kind, title, unread: unread ?? 0, readSeq: read_seq ?? 0 });
+    /** Cached pages may be stale: edits and deletions that were missed are not told again. */
+    forget() {
+        Object.assign(this, { last: null, unread: 0, messages: [], loaded: false, more: false });
+        this.generation += 1;
+    }
+
+    /** The conversation object of the server. A message that came meanwhile is newer than the last one it names. */
+    refresh({ kind, title, members, last, unread, read_seq, positions, muted, muted_until }) {
+        Object.assign(this, { kind, title, readSeq: read_seq ?? 0 });
         if (members?.length) this.members = members;
-        this.last = last ?? null;
-        this.messages = [];
-        this.loaded = false;
+        this.setMute({ muted, muted_until });
+        if ((last?.seq ?? 0) >= (this.last?.seq ?? 0)) Object.assign(this, { last: last ?? null, unread: unread ?? 0 });
         for (const { user, ...position } of positions ?? []) this.advance(user, position);
+    }
+
+    setMute({ muted, muted_until }) {
+        this.mute = muted ? { until: muted_until ?? null } : null;
+    }
+
+    /** Nobody is to be disturbed by what comes here. */
+    get isMuted() {
+        return this.mute !== null && (this.mute.until ?? Infinity) > Date.now();
     }
 
     /** Receipts are positions: they only go up. */
@@ -66,6 +82,7 @@ export class Conversation {
     /** A live message; true when it is news, and not something the list already counted. */
     receive(message, me) {
         this.add(message);
+        this.advance(message.from, { read: message.seq });
         if (this.last && message.seq <= this.last.seq) return false;
         this.last = message;
         if (message.from === me) this.markRead(message.seq);
@@ -118,6 +135,12 @@ export class Conversation {
         return read ? "read" : delivered ? "delivered" : "sent";
     }
 
+    /** How many of the others have read a message of `me`. */
+    readersOf(message, me) {
+        const hasRead = (user) => user !== me && (this.positions.get(user)?.read ?? 0) >= message.seq;
+        return this.members.filter(hasRead).length;
+    }
+
     /** The other one of a conversation of two. */
     other(me) {
         return this.kind === "direct" ? this.members.find((user) => user !== me) ?? me : null;
@@ -148,7 +171,7 @@ export class Conversations {
 
     get unread() {
         let sum = 0;
-        for (const { unread } of this.all.values()) sum += unread;
+        for (const { unread, isMuted } of this.all.values()) if (!isMuted) sum += unread;
         return sum;
     }
 

@@ -60,7 +60,7 @@ export class Sidebar {
             this.#rows.set(conversation, row);
         }
         const { link, avatar, name, stamp, preview, badge } = row.parts;
-        const { latest, unread } = conversation;
+        const { latest, unread, isMuted } = conversation;
         const other = model.users.get(conversation.other(model.me));
         const title = conversation.title ?? (other ? other.display_name : "…");
         paintAvatar(avatar, other ?? { id: conversation.id, display_name: title });
@@ -68,7 +68,8 @@ export class Sidebar {
         setText(stamp, when(latest.ts));
         const mine = latest.from === model.me ? "You: " : "";
         setText(preview, mine + (latest.body ?? "").slice(0, 200).replace(/\s+/g, " "));
-        badge.hidden = unread === 0;
+        row.classList.toggle("muted", isMuted);
+        badge.hidden = unread === 0 || isMuted;
         setText(badge, unread > 99 ? "99+" : String(unread));
         badge.setAttribute("aria-label", `${unread} unread`);
         if (isCurrent) link.setAttribute("aria-current", "page");

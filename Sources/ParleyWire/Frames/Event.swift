@@ -9,6 +9,8 @@ public enum EventType: String, Hashable, Sendable, CaseIterable {
     case friendRequest = "friend_request"
     case friendAccepted = "friend_accepted"
     case friendRemoved = "friend_removed"
+    /// The user muted a conversation, or does not any more; for their own devices alone.
+    case mute
     /// A type that this version does not know: counted for its q, otherwise ignored.
     case unknown
 }
@@ -43,6 +45,9 @@ public struct Event: Hashable, Sendable {
     public var role: String?
     /// The group's membership version that the change made.
     public var version: Int64?
+    public var muted: Bool?
+    /// Milliseconds since 1970; nil for a mute without an end.
+    public var mutedUntil: Int64?
 
     public init(_ type: EventType, conv: ConversationID? = nil) {
         self.type = type

@@ -5,11 +5,12 @@ enum ServerField: Int, FieldName {
     case version, dup, session, epoch, head, mode, now, heartbeatMs, maxFrame, code, message, retryMs, reason,
         reconnectMs, url
     case items, status, lastActive, text, score
+    case muted, mutedUntil
 
     static let table = makeTable()
 }
 
-typealias ServerFields = FrameFields<ServerField, 39>
+typealias ServerFields = FrameFields<ServerField, 41>
 
 extension ServerFrame {
     /// Decodes a frame from bytes that are known to be UTF-8. An operation this version does not know comes out as
@@ -147,6 +148,8 @@ extension ServerFields {
         event.title = try string(.title)
         event.role = try string(.role)
         event.version = try integer(.version)
+        event.muted = self[.muted] == nil ? nil : try flag(.muted)
+        event.mutedUntil = try integer(.mutedUntil)
         return event
     }
 }

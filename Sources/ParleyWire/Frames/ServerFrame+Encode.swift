@@ -187,5 +187,7 @@ extension Event {
         if let title { buffer.writeJSONField("title", title) }
         if let role { buffer.writeJSONField("role", role) }
         if let version { buffer.writeJSONField("version", version) }
+        if let muted { buffer.writeJSONField("muted", muted) }
+        if let mutedUntil { buffer.writeJSONField("muted_until", mutedUntil) }
     }
 }

@@ -5,7 +5,8 @@ struct Chat: AsyncParsableCommand {
         abstract: "Pairs of users chat across the gateways; every message is checked.",
         discussion: """
             Open-loop: messages are due at times of their own, however the answers come, and latencies count from
-            then. Users 2k and 2k+1 are a pair, signed in at different gateways.
+            then. Users 2k and 2k+1 are a pair, signed in at different gateways. With --receive the first of each pair
+            writes, and the second listens.
             """
     )
 
@@ -73,9 +74,14 @@ struct ChatOptions: ParsableArguments {
 
     /// In milliseconds.
     private var limit: Double? {
-        for (unit, factor) in [("ms", 1.0), ("s", 1000)] where untilP99.hasSuffix(unit) {
-            return Double(untilP99.dropLast(unit.count)).flatMap { $0 > 0 ? $0 * factor : nil }
-        }
-        return nil
+        parley_load.milliseconds(of: untilP99)
     }
+}
+
+/// Of a text such as `50ms` or `1s`; nil for any other, and where it is not positive.
+func milliseconds(of text: String) -> Double? {
+    for (unit, factor) in [("ms", 1.0), ("s", 1000)] where text.hasSuffix(unit) {
+        return Double(text.dropLast(unit.count)).flatMap { $0 > 0 ? $0 * factor : nil }
+    }
+    return nil
 }

@@ -32,6 +32,7 @@ struct RunOptions: ParsableArguments {
     @Option(help: "A folder for the journals, which `parley-load check` judges again.")
     var journal: String?
 
+    @OptionGroup var receiving: ReceiveOptions
     @OptionGroup var seeding: SeedOptions
     @OptionGroup var faulty: FaultOptions
 
@@ -56,6 +57,7 @@ struct RunOptions: ParsableArguments {
             guard !urls.isEmpty else { throw LoadError("no gateway to connect to") }
             var plan = LoadPlan(scenario: scenario, gateways: urls)
             adjust(&plan)
+            plan.receive = receiving.plan
             if let journal {
                 try makeFolder(journal)
                 plan.journal = journal

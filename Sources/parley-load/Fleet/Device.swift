@@ -21,30 +21,32 @@ extension DeviceOwner {
 
 /// One signed-in device: connects, resumes where it was, acknowledges within a second, comes back by itself, to
 /// another gateway where its own does not answer.
-final class Device {
+class Device {
     let index: Int
     let seat: Seat
     var credentials: Credentials
     private(set) var socket: ParleySocket?
-    private(set) var isReady = false
+    /// Polls, answered or not.
+    var requests = 0
+    var isReady = false
     /// How far the server's clock is ahead of ours, in milliseconds.
     private(set) var clockOffset: Int64 = 0
     /// Of the sockets before this one.
     private var earlier = (pings: 0, received: 0, sent: 0)
-    private var cursor: ClientFrame.Cursor?
+    var cursor: ClientFrame.Cursor?
     private var needsAck = false
-    private var isClosed = false
+    var isClosed = false
     /// Its person has left and may come back.
     private(set) var isAway = false
     /// Signed in at least once: from then on any gateway will do.
-    private var hasArrived = false
-    private var didRefresh = false
-    private(set) var gatewayIndex: Int
+    var hasArrived = false
+    var didRefresh = false
+    var gatewayIndex: Int
     private var readySince = NIODeadline.uptimeNanoseconds(0)
     private var readyDeadline: Scheduled<Void>?
-    private var backoff = Backoff()
-    private weak var owner: (any DeviceOwner)?
-    private let eventLoop: any EventLoop
+    var backoff = Backoff()
+    private(set) weak var owner: (any DeviceOwner)?
+    let eventLoop: any EventLoop
 
     init(index: Int, seat: Seat, owner: any DeviceOwner, eventLoop: any EventLoop) {
         self.index = index

@@ -48,9 +48,15 @@ final class Fleet {
     var pingsAnswered: Int { devices.reduce(0) { $0 + $1.pingsAnswered } }
     var bytesReceived: Int { devices.reduce(0) { $0 + $1.bytesReceived } }
     var bytesSent: Int { devices.reduce(0) { $0 + $1.bytesSent } }
+    var requests: Int { devices.reduce(0) { $0 + $1.requests } }
 
     func add(_ seats: [Seat], owner: any DeviceOwner) {
-        devices = seats.enumerated().map { Device(index: $0, seat: $1, owner: owner, eventLoop: eventLoop) }
+        devices = seats.enumerated().map { index, seat in
+            guard let receive = seat.listens, receive.isPolling else {
+                return Device(index: index, seat: seat, owner: owner, eventLoop: eventLoop)
+            }
+            return PollingDevice(index: index, seat: seat, receive: receive, owner: owner, eventLoop: eventLoop)
+        }
         hasArrived = Array(repeating: false, count: seats.count)
         counts.devices = seats.count
     }

@@ -24,6 +24,15 @@ struct FrameScan {
         }
     }
 
+    /// A durable event.
+    init(_ event: Event, q: Int64) {
+        (operation, self.q) = (.event, q)
+        isMessage = event.type == .message
+        (seq, mid, cid) = (event.seq ?? 0, event.mid?.rawValue ?? 0, event.cid)
+        var body = event.body ?? ""
+        tag = body.withUTF8 { MessageTag(body: .init($0)) }
+    }
+
     private mutating func scan(_ bytes: UnsafeRawBufferPointer) throws(JSONError) {
         var scanner = JSONScanner(bytes)
         try scanner.beginObject()

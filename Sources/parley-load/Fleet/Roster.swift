@@ -59,7 +59,8 @@ struct Roster {
 
     /// A seat for each device of each user. Users of a conversation, and the devices of each, are spread over the
     /// gateways.
-    func seats(_ accounts: [Account], members: Int = 1, devices: Int = 1) -> [Seat] {
+    /// - Parameter listens: of all members of a conversation but the first; nil where all may write.
+    func seats(_ accounts: [Account], members: Int = 1, devices: Int = 1, listens: Receive? = nil) -> [Seat] {
         let count = accounts.count * devices
         return (0..<count).map { index in
             let user = index / devices
@@ -70,6 +71,7 @@ struct Roster {
                 token: accounts[user].accessToken,
                 refreshToken: accounts[user].refreshToken,
                 device: device,
+                listens: user.isMultiple(of: members) ? nil : listens,
                 gateways: gateways,
                 home: home,
                 localAddress: Seat.localAddress(seat: share * count + index, of: shares * count, to: gateways[home])

@@ -20,6 +20,8 @@ struct Seat: Sendable {
     let token: String
     let refreshToken: String
     let device: DeviceID
+    /// How somebody who only listens gets their messages; nil for one who may write too, by a socket.
+    var listens: Receive?
     /// All there are, and which of them to begin with.
     let gateways: [Target]
     let home: Int

@@ -3,6 +3,11 @@ extension RunReport {
         var rows = fleetRows()
         if plan.chat != nil { rows = messageRows() + rows + costRows() }
         if plan.presence != nil { rows = presenceRows() + rows }
+        if let idleCPU { rows.append(("server CPU a session and second, µs", number(idleCPU))) }
+        if plan.receive?.isPolling == true {
+            let share = perMessage(Double(results.usage.requests)).map { ", \(number($0)) a message" } ?? ""
+            rows.append(("HTTP requests", "\(results.usage.requests)\(share)"))
+        }
         if let rssPerSession { rows.append(("RSS a session, KiB", number(rssPerSession))) }
         say("")
         parley_load.printTable(rows)

@@ -29,6 +29,12 @@ struct RunReport: Sendable {
     var connectsPerSecond: Double { rounded(Double(plan.sessions) / max(connectSeconds, 0.001)) }
     var serverCost: ServerCost? { measurement.server?.perMessage(results.sent) }
 
+    /// Processor time of all server processes for a session that is merely there, in microseconds a second.
+    var idleCPU: Double? {
+        guard plan.chat == nil, let server = measurement.server, plan.sessions > 0 else { return nil }
+        return rounded(server.cpu.values.reduce(0, +) / duration / Double(plan.sessions))
+    }
+
     func perMessage(_ total: Double) -> Double? {
         results.sent == 0 ? nil : rounded(total / Double(results.sent))
     }
@@ -44,7 +50,9 @@ extension RunReport: Encodable {
         case server_cpu_us_per_message, generator_cpu_us_per_message, rss_kb_per_session, bytes_per_message
         case redis_calls_per_message, timeline, faults, steps, highest_rate
         case sessions, connected, connect_seconds, connects_per_second, failures, heartbeats_answered
-        case last_close_reason, friends, changes, changes_per_second, changes_shown, pictures, wrong
+        case last_close_reason, http_requests, http_requests_per_second, http_requests_per_message
+        case friends, changes, changes_per_second, changes_shown, pictures, wrong
+        case server_cpu_us_per_session_second
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -58,6 +66,11 @@ extension RunReport: Encodable {
         try json.encode(measurement.timeline, forKey: .timeline)
         try json.encodeIfPresent(faults, forKey: .faults)
         try json.encodeIfPresent(rssPerSession, forKey: .rss_kb_per_session)
+        try json.encodeIfPresent(idleCPU, forKey: .server_cpu_us_per_session_second)
+        if plan.receive != nil {
+            try json.encode(results.usage.requests, forKey: .http_requests)
+            try json.encode(rounded(Double(results.usage.requests) / duration), forKey: .http_requests_per_second)
+        }
         try encodeFleet(&json)
         if let chat = plan.chat { try encodeMessages(chat, &json) }
         if let presence = plan.presence { try encodePresence(presence, &json) }
@@ -115,6 +128,10 @@ extension RunReport: Encodable {
         try json.encodeIfPresent(cost?.cpu, forKey: .server_cpu_us_per_message)
         try json.encodeIfPresent(cost?.redisCalls, forKey: .redis_calls_per_message)
         try json.encodeIfPresent(perMessage(results.usage.microseconds), forKey: .generator_cpu_us_per_message)
+        if plan.receive != nil {
+            let requests = perMessage(Double(results.usage.requests))
+            try json.encodeIfPresent(requests, forKey: .http_requests_per_message)
+        }
         let bytes = [
             "to_clients": perMessage(Double(results.usage.bytesToClients)),
             "from_clients": perMessage(Double(results.usage.bytesFromClients)),

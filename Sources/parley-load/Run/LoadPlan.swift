@@ -40,6 +40,9 @@ struct LoadPlan: Codable, Sendable {
     var presence: Presence?
     /// Signed-in sessions that do nothing.
     var idle = 0
+    /// How idle sessions, and in conversations all members but the first, get their messages, while they send none. nil
+    /// for sockets, and for members who all write.
+    var receive: Receive?
     /// The folder for the journals; nil for none.
     var journal: String?
     /// The URL of the PostgreSQL that users are written into; nil to sign them up.

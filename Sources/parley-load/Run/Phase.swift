@@ -44,9 +44,12 @@ struct GeneratorUsage: Codable, Sendable {
     /// Of the clients' WebSockets, without TCP's and IP's own.
     var bytesToClients = 0
     var bytesFromClients = 0
+    /// Polls that were answered.
+    var requests = 0
 
     static func += (left: inout GeneratorUsage, right: GeneratorUsage) {
         left.microseconds += right.microseconds
+        left.requests += right.requests
         left.bytesToClients += right.bytesToClients
         left.bytesFromClients += right.bytesFromClients
     }
@@ -55,7 +58,8 @@ struct GeneratorUsage: Codable, Sendable {
         GeneratorUsage(
             microseconds: microseconds - earlier.microseconds,
             bytesToClients: bytesToClients - earlier.bytesToClients,
-            bytesFromClients: bytesFromClients - earlier.bytesFromClients
+            bytesFromClients: bytesFromClients - earlier.bytesFromClients,
+            requests: requests - earlier.requests
         )
     }
 }

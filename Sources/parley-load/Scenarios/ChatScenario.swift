@@ -16,6 +16,8 @@ final class ChatScenario: Scenario {
     private let filler: String
     var recorder: Recorder
     var senders: [Sender]
+    /// The devices that write.
+    private let writers: [Int]
     var results = PhaseResults()
     /// Since the last progress line.
     var recent = Latencies()
@@ -56,6 +58,7 @@ final class ChatScenario: Scenario {
             }
             return Sender(target: "\",\"to\":\"\(peer)\",\"body\":\"")
         }
+        writers = seats.indices.filter { seats[$0].listens == nil }
         filler = String(repeating: "x", count: max(0, plan.bodyBytes - MessageTag.digits)) + "\"}"
         fleet.add(seats, owner: self)
     }
@@ -89,7 +92,7 @@ final class ChatScenario: Scenario {
     }
 
     private func send(due: Int64, isMeasured: Bool) {
-        let sender = Int.random(in: 0..<senders.count, using: &generator)
+        let sender = writers[Int.random(in: writers.indices, using: &generator)]
         let milliseconds = Clock.unixMilliseconds() + fleet.devices[sender].clockOffset
         // A version 7 UUID's upper half; the lower is the message's tag.
         let cidHigh = UInt64(milliseconds) << 16 | 7 << 12 | generator.next() & 0xFFF

@@ -134,8 +134,12 @@ extension EchoHandler {
                     "{\"user\":{\"id\":\"\(user)\",\"username\":\"\(user)\"},\"access_token\":\"\(user)\","
                         + "\"refresh_token\":\"none\",\"expires_in\":600}"
                 )
+            } else if request.path.hasPrefix("/v1/sync?") {
+                answer("200 OK", sync(request))
+            } else if request.path.hasPrefix("/v1/conversations?") {
+                answer("200 OK", "{\"conversations\":[],\"next\":null}")
             } else if request.path.hasPrefix("/v1/conversations/") {
-                answer("200 OK", history(request.path))
+                answer("200 OK", history(request))
             } else {
                 answer("404 Not Found", "{\"code\":\"not_found\"}")
             }
@@ -152,13 +156,31 @@ extension EchoHandler {
         output.writeString(text)
     }
 
-    /// `/v1/conversations/ID/messages?limit=L&after_seq=S`, or `after=MID`
-    private func history(_ path: String) -> String {
-        let parts = path.split(separator: "/")
-        let parameters = path.split(whereSeparator: { "?&".contains($0) }).dropFirst()
-        func parameter(_ name: String) -> Int? {
-            parameters.first { $0.hasPrefix("\(name)=") }.flatMap { Int($0.dropFirst(name.count + 1)) }
+    /// `/v1/sync?limit=L&wait=W&epoch=echo&q=Q`, answered at once
+    private func sync(_ request: EchoRequest) -> String {
+        let user = request.headers["authorization"].flatMap { UserID($0.dropFirst("Bearer ".count)) }
+        let queue = user.flatMap { store.queues[$0] } ?? []
+        let q = request.parameter("q").map(Int64.init) ?? Int64(queue.count)
+        var json = ByteBuffer()
+        json.beginJSONObject()
+        json.writeJSONField("epoch", "echo")
+        json.writeJSONField("head", queue.count)
+        json.writeJSONKey("events")
+        json.beginJSONArray()
+        for entry in queue.dropFirst(Int(q)).prefix(request.parameter("limit") ?? 50) {
+            json.beginJSONElement()
+            ServerFrame(.event(q: entry.q, entry.event)).encode(into: &json)
         }
+        json.endJSONArray()
+        json.writeJSONField("resync", false)
+        json.endJSONObject()
+        return String(buffer: json)
+    }
+
+    /// `/v1/conversations/ID/messages?limit=L&after_seq=S`, or `after=MID`
+    private func history(_ request: EchoRequest) -> String {
+        let parts = request.path.split(separator: "/")
+        let parameter = request.parameter
         let all = ConversationID(parts[2]).flatMap { store.histories[$0] } ?? []
         let seq = Int64(parameter("after_seq") ?? 0)
         let mid = UInt64(parameter("after") ?? 0)
@@ -182,6 +204,12 @@ extension EchoHandler {
 private struct EchoRequest {
     let path: String
     var headers: [String: String] = [:]
+
+    /// A number of the query.
+    func parameter(_ name: String) -> Int? {
+        let parameters = path.split(whereSeparator: { "?&".contains($0) }).dropFirst()
+        return parameters.first { $0.hasPrefix("\(name)=") }.flatMap { Int($0.dropFirst(name.count + 1)) }
+    }
 
     /// Takes a whole request off the front; nil until there is one.
     init?(from input: inout ByteBuffer) {

@@ -65,7 +65,12 @@ actor LocalWorker: LoadWorker {
         load = try await OnLoop(eventLoop) { eventLoop in
             var scenarios: [any Scenario] = []
             if let chat = plan.chat {
-                let seats = roster.seats(chatting, members: chat.members, devices: chat.devices)
+                let seats = roster.seats(
+                    chatting,
+                    members: chat.members,
+                    devices: chat.devices,
+                    listens: plan.receive
+                )
                 scenarios.append(
                     try ChatScenario(
                         chat,
@@ -82,7 +87,8 @@ actor LocalWorker: LoadWorker {
                 )
             }
             if plan.idle > 0 {
-                let seats = roster.seats(Array(accounts.dropFirst(chatting.count + watching.count)))
+                var seats = roster.seats(Array(accounts.dropFirst(chatting.count + watching.count)))
+                for index in seats.indices { seats[index].listens = plan.receive }
                 scenarios.append(IdleScenario(seats: seats, eventLoop: eventLoop))
             }
             return Load(scenarios: scenarios, eventLoop: eventLoop)
@@ -138,7 +144,8 @@ private final class Load {
         GeneratorUsage(
             microseconds: ProcessTable.ownMicroseconds(),
             bytesToClients: scenarios.reduce(0) { $0 + $1.fleet.bytesReceived },
-            bytesFromClients: scenarios.reduce(0) { $0 + $1.fleet.bytesSent }
+            bytesFromClients: scenarios.reduce(0) { $0 + $1.fleet.bytesSent },
+            requests: scenarios.reduce(0) { $0 + $1.fleet.requests }
         )
     }
 }

@@ -91,7 +91,7 @@ struct GroupOutbox: Sendable {
         command.append(addressees.keys)
         for argument in fixed { command.append(argument) }
         command.append(change.eventMembers(of: group))
-        command.append(commit.queueCap)
+        command.append(commit.queueLimits)
         command.append(addressees.names)
         return try Answer(await redis.send(command.command))
     }

@@ -39,9 +39,9 @@ end)
 -- change: applies one change of a group, an entry of the commit log like a message, but without a seq of its own.
 -- KEYS  epoch, conversation, lane, pending, then the queue of each co-located recipient, members, chunks, owed
 -- ARGV  epoch, conversation, lane number, version that the change makes, version that the recipients are of, 'add',
---       'remove' or '' (no member), the members concerned with commas between, event members (as of send), queue cap,
---       number of co-located recipients, those recipients, the other recipients: the members before the change and
---       those who join
+--       'remove' or '' (no member), the members concerned with commas between, event members (as of send), queue
+--       limits, number of co-located recipients, those recipients, the other recipients: the members before the change
+--       and those who join
 -- Answers 'changed <mid> <seq> <ts> [pending recipients]', 'seed', 'stale <version in force> <members>' (applied
 --       before, not yet its turn, or meant for others), 'epoch <current>'
 redis.register_function('change_@VERSION@', function(KEYS, ARGV)
@@ -65,21 +65,23 @@ redis.register_function('change_@VERSION@', function(KEYS, ARGV)
     end
   end
 
-  local blocked, pending = tonumber(c[4] or 0) > 0, nil
+  local blocked, places, pending = tonumber(c[4] or 0) > 0, {}, nil
   local event = with_id('{' .. members .. '}', mid, ms, sequence)
   for n = 1, #ARGV - 10 do
-    if blocked or n > tonumber(ARGV[10]) or enqueue(KEYS[4 + n], ARGV[10 + n], epoch, event, ARGV[9]) then
+    if blocked or n > tonumber(ARGV[10])
+      or enqueue_among(places, KEYS[4 + n], ARGV[10 + n], event, ARGV[9]) then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
+  wake_all(places, epoch, event)
   local result = 'changed ' .. mid .. ' ' .. c[3] .. ' ' .. ms
   if not pending then return result end
   return result .. ' ' .. postpone(KEYS, KEYS[4], ARGV, 10, ms, sequence, blocked, pending)
 end)
 
 -- read_group: how far a member has read. KEYS epoch, conversation, members, the member's queue.
--- ARGV epoch, conv, user, seq, queue cap. Answers 'done', 'known' (nothing new), 'stranger', or 'epoch <current>'.
+-- ARGV epoch, conv, user, seq, queue cap. Answers 'done <seq>', 'known' (nothing new), 'stranger', or 'epoch <current>'.
 redis.register_function('read_group_@VERSION@', function(KEYS, ARGV)
   local current, user = redis.call('HGET', KEYS[1], 'id'), ARGV[3]
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
@@ -92,7 +94,7 @@ redis.register_function('read_group_@VERSION@', function(KEYS, ARGV)
   local event = string.format('{"type":"receipt","conv":"%s","user":"%s","read":%.0f,"delivered":%.0f}',
     ARGV[2], user, seq, seq)
   enqueue(KEYS[4], user, ARGV[1], event, ARGV[5])
-  return 'done'
+  return string.format('done %.0f', seq)
 end)
 
 -- typing_group: tells the other members that one of them types; in a big group nobody.

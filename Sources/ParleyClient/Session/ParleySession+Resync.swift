@@ -1,0 +1,65 @@
+import NIOCore
+import ParleyWire
+
+// A resync's requests: at the gateway of the socket, again until they are answered or another connection begins anew.
+extension ParleySession {
+    private enum Answer {
+        case conversations(ConversationPage)
+        case history(HistoryPage, ConversationID)
+        case noConversation
+    }
+
+    func resync() {
+        resyncs += 1
+        let (number, gateway) = (resyncs, candidateGateway ?? configuration.gateways[0])
+        Task { await resync(number, at: gateway) }
+    }
+
+    private func resync(_ number: Int, at gateway: GatewayAddress) async {
+        let api = ParleyAPI(gateway, group: eventLoop, connections: 1)
+        var backoff = configuration.backoff
+        while let request = state.resync?.request {
+            do throws(ClientError) {
+                let answer = try await ask(for: request, api)
+                guard number == resyncs, !isClosed else { break }
+                take(answer)
+            } catch {
+                var generator = SystemRandomNumberGenerator()
+                let delay = error.retryMilliseconds ?? backoff.next(using: &generator)
+                try? await Task.sleep(for: .milliseconds(delay))
+                guard number == resyncs, !isClosed else { break }
+            }
+        }
+        await api.shutdown()
+    }
+
+    private func ask(for request: Resync.Request, _ api: ParleyAPI) async throws(ClientError) -> Answer {
+        let token = account.accessToken
+        do throws(ClientError) {
+            switch request {
+            case .conversations(let cursor):
+                return .conversations(try await api.conversationPage(after: cursor, token: token))
+            case .history(let conversation, let position):
+                return .history(try await api.history(of: conversation, at: position, token: token), conversation)
+            }
+        } catch {
+            switch (error.code, request) {
+            case (.refused(.notFound), .history), (.refused(.notMember), .history): return .noConversation
+            case (.refused(.unauthorized), _): try await renew(token)
+            default: break
+            }
+            throw error
+        }
+    }
+
+    private func take(_ answer: Answer) {
+        let updates =
+            switch answer {
+            case .conversations(let page): state.read(page)
+            case .history(let page, let conversation): state.read(page, of: conversation)
+            case .noConversation: state.lostConversation()
+            }
+        for update in updates { continuation.yield(update) }
+        if state.resync == nil { scheduleAcknowledgement() }
+    }
+}
