@@ -77,7 +77,7 @@ let package = Package(
                 .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
                 .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),
-                .embedInCode("Friends/Relations.lua"),
+                .embedInCode("Friends/Relations.lua"), .embedInCode("Presence/Presence.lua"),
                 .embedInCode("Conversations/Mute/Mute.lua"),
                 .embedInCode("Web"),
             ],

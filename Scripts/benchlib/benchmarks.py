@@ -107,6 +107,19 @@ TABLE = (
         ),
     ),
     Benchmark(
+        "presence", "100,000 pairs of friends among 20,000 users, of whom 50 a second come, go or lose a connection",
+        "presence --users 20000 --friends 10 --rate 50 --duration 60 --processes 2 --seed-users", 200,
+        (
+            Figure("from a change to a friend's socket, p50 and p99", LATENCY, "ms", "p99 ≤ 100 ms"),
+            Figure("wrong pictures at the end", ("wrong",), target="0"),
+        ),
+    ),
+    Benchmark(
+        "presence-idle", "10,000 sessions, each watching ten friends, held for 60 s",
+        "presence --users 10000 --friends 10 --rate 0 --warmup 0 --duration 60 --seed-users", 100,
+        (Figure("memory of a gateway for each", ("rss_kb_per_session",), "KiB", "≤ 6 KiB"),),
+    ),
+    Benchmark(
         "kills", "kill -9 of every process in turn while 2,000 messages/s flow for 75 s",
         "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/each-process.txt", 110,
         (

@@ -35,12 +35,15 @@ public final class RedisClient: Sendable {
         connections = eventLoops.flatMap { byLoop[ObjectIdentifier($0)] ?? [] }
     }
 
+    /// Connects all connections, now or when the server is there; commands wait for it as long as they may.
+    public func start() { for connection in connections { connection.start() } }
+
     /// Connects all connections.
     ///
     /// - Parameter limit: how long the first handshake of each may take, retries included.
     /// - Throws: `RedisError` with code `.notConnected` that names the endpoint and the reason.
     public func start(within limit: TimeAmount) async throws(RedisError) {
-        for connection in connections { connection.start() }
+        start()
         for connection in connections { try await connection.waitUntilReady(within: limit) }
     }
 
@@ -84,5 +87,22 @@ public final class RedisClient: Sendable {
         )
         subscriber.start()
         return subscriber
+    }
+
+    /// A connection for many subscriptions on `eventLoop`, of which the owner keeps the record; the callbacks run there.
+    public func feed(
+        on eventLoop: any EventLoop,
+        onMessage: @escaping (_ payload: ByteBuffer) -> Void,
+        onReady: @escaping () -> Void
+    ) -> RedisFeed {
+        let feed = RedisFeed(
+            eventLoop: eventLoop,
+            transport: transport,
+            logger: logger,
+            onMessage: onMessage,
+            onReady: onReady
+        )
+        feed.start()
+        return feed
     }
 }

@@ -57,7 +57,7 @@ final class AccountsStack: Sendable {
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
-        ProfileRoutes(accounts: accounts) { _ in }.add(to: router)
+        ProfileRoutes(accounts: accounts, mayWriteChanged: { _ in }, presenceChanged: { _ in }).add(to: router)
         DeletionRoute(accounts: accounts, deletion: deletion).add(to: router)
         UserRoutes(accounts: accounts).add(to: router)
         api = TestAPI(router: router)

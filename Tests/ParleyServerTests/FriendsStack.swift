@@ -87,6 +87,13 @@ struct FriendsGateway: Sendable {
             acknowledger: Acknowledger(redis: redis, positions: ArchivePositions(postgres: pool)),
             origins: OriginList([String]()),
             registry: GatewayRegistry(redis: redis),
+            presence: Presence(
+                terms: GatewayConfiguration().presenceTerms,
+                redis: redis,
+                volatile: redis,
+                postgres: pool,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            ),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         )
         let authenticator = Authenticator(tokens: services.tokens, revocations: nil)

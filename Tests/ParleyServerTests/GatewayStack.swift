@@ -101,6 +101,13 @@ struct GatewayStack: Sendable {
             acknowledger: Acknowledger(redis: client, positions: positions),
             origins: OriginList([String]()),
             registry: GatewayRegistry(redis: client),
+            presence: Presence(
+                terms: configuration.presenceTerms,
+                redis: client,
+                volatile: client,
+                postgres: pool,
+                logger: Self.logger
+            ),
             logger: Self.logger
         )
         hub = SessionHub(eventLoop: client.connections[0].eventLoop, services: services)

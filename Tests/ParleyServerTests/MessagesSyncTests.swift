@@ -276,7 +276,13 @@ import Testing
             let nobody = UserID.random()
             _ = try await stack.run("SET", Keys.revoked(talk.bob, "login"), "1")
             let reply = try await stack.client.send(
-                Positions.command([(talk.ann, "login"), (talk.bob, "login"), (nobody, "login")])
+                Positions.command(
+                    [talk.ann, talk.bob, nobody].map {
+                        ReaderPosition(user: $0, login: "login", cursor: 0, lease: nil)
+                    },
+                    gateway: "g1",
+                    lease: 1000
+                )
             )
             let positions = try #require(Positions(reply))
             #expect(positions.epoch == "e1")

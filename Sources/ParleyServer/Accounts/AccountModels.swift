@@ -56,6 +56,8 @@ struct Profile: Sendable, Equatable {
     let createdAt: Int64
     let mayWrite: MayWrite
     let lastSeen: LastSeen
+    /// Shown as offline to everybody.
+    let isInvisible: Bool
     let timeZone: String?
     let quietHours: QuietHours?
 }
@@ -65,6 +67,7 @@ extension Profile: Encodable {
         case createdAt = "created_at"
         case mayWrite = "may_write"
         case lastSeen = "last_seen"
+        case isInvisible = "invisible"
         case timeZone = "time_zone"
         case quietHours = "quiet_hours"
     }
@@ -76,6 +79,7 @@ extension Profile: Encodable {
         try container.encode(createdAt, forKey: .createdAt)
         try container.encode(mayWrite.rawValue, forKey: .mayWrite)
         try container.encode(lastSeen.rawValue, forKey: .lastSeen)
+        try container.encode(isInvisible, forKey: .isInvisible)
         try container.encode(timeZone, forKey: .timeZone)
         try container.encode(quietHours, forKey: .quietHours)
     }
@@ -91,8 +95,11 @@ struct ProfileChange: Sendable, Equatable {
     var displayName: DisplayName?
     var mayWrite: MayWrite?
     var lastSeen: LastSeen?
+    var isInvisible: Bool?
     var timeZone: Optionally<String> = .unchanged
     var quietHours: Optionally<QuietHours> = .unchanged
+
+    var concernsPresence: Bool { lastSeen != nil || isInvisible != nil }
 }
 
 extension ProfileChange: Decodable {
@@ -100,6 +107,7 @@ extension ProfileChange: Decodable {
         case displayName = "display_name"
         case mayWrite = "may_write"
         case lastSeen = "last_seen"
+        case isInvisible = "invisible"
         case timeZone = "time_zone"
         case quietHours = "quiet_hours"
     }
@@ -112,6 +120,7 @@ extension ProfileChange: Decodable {
         }
         mayWrite = try Self.choice(of: MayWrite.self, in: container, .mayWrite)
         lastSeen = try Self.choice(of: LastSeen.self, in: container, .lastSeen)
+        isInvisible = try container.decodeIfPresent(Bool.self, forKey: .isInvisible)
         if container.contains(.timeZone) {
             let zone = try container.decodeIfPresent(String.self, forKey: .timeZone)
             guard zone.map(Self.mayBeTimeZone) ?? true else { throw HTTPProblem.invalidTimeZone }

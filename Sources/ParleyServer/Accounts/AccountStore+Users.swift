@@ -98,6 +98,8 @@ extension AccountStore {
                     display_name = coalesce(\(change.displayName?.text), display_name),
                     display_key = coalesce(\(change.displayName?.key), display_key),
                     last_seen = coalesce(\(change.lastSeen?.rawValue), last_seen),
+                    invisible = coalesce(\(change.isInvisible), invisible),
+                    presence_version = presence_version + \(change.concernsPresence ? 1 : 0),
                     time_zone = CASE WHEN \(setsZone) THEN \(zone) ELSE time_zone END,
                     quiet_from = CASE WHEN \(setsQuiet) THEN \(quiet?.from.minutes) ELSE quiet_from END,
                     quiet_to = CASE WHEN \(setsQuiet) THEN \(quiet?.to.minutes) ELSE quiet_to END
@@ -119,23 +121,24 @@ extension AccountStore {
 
     private static let profileColumns = """
         id, username, display_name, (extract(epoch FROM created_at) * 1000)::bigint, may_write, last_seen,
-        time_zone, quiet_from::bigint, quiet_to::bigint
+        invisible, time_zone, quiet_from::bigint, quiet_to::bigint
         """
 
     private static func profile(_ rows: PostgresRows) throws -> Profile? {
-        typealias Columns = (String, String, String, Int64, String, String, String?, Int?, Int?)
+        typealias Columns = (String, String, String, Int64, String, String, Bool, String?, Int?, Int?)
         guard let row = try rows.decode(Columns.self).first else { return nil }
         guard let mayWrite = MayWrite(rawValue: row.4), let lastSeen = LastSeen(rawValue: row.5) else {
             throw PostgresError(.decoding, "users holds a setting that is not known")
         }
-        let from = row.7.flatMap { TimeOfDay(minutes: $0) }
-        let to = row.8.flatMap { TimeOfDay(minutes: $0) }
+        let from = row.8.flatMap { TimeOfDay(minutes: $0) }
+        let to = row.9.flatMap { TimeOfDay(minutes: $0) }
         return Profile(
             user: try User(id: row.0, username: row.1, displayName: row.2),
             createdAt: row.3,
             mayWrite: mayWrite,
             lastSeen: lastSeen,
-            timeZone: row.6,
+            isInvisible: row.6,
+            timeZone: row.7,
             quietHours: from.flatMap { from in to.map { QuietHours(from: from, to: $0) } }
         )
     }

@@ -6,10 +6,17 @@ public struct ProfileRoutes: Sendable {
     private let accounts: Accounts
     /// Returns when a change of who may write is in force.
     private let mayWriteChanged: @Sendable (UserID) async throws -> Void
+    /// Returns when what a user shows of their presence is in force.
+    private let presenceChanged: @Sendable (UserID) async throws -> Void
 
-    public init(accounts: Accounts, mayWriteChanged: @escaping @Sendable (UserID) async throws -> Void) {
+    public init(
+        accounts: Accounts,
+        mayWriteChanged: @escaping @Sendable (UserID) async throws -> Void,
+        presenceChanged: @escaping @Sendable (UserID) async throws -> Void
+    ) {
         self.accounts = accounts
         self.mayWriteChanged = mayWriteChanged
+        self.presenceChanged = presenceChanged
     }
 
     public func add(to router: some RouterMethods<ParleyRequestContext>) {
@@ -22,6 +29,13 @@ public struct ProfileRoutes: Sendable {
             let user = try context.requireIdentity().user
             let profile = try await present(accounts.store.change(change, of: user))
             if change.mayWrite != nil { try await mayWriteChanged(user) }
+            if change.concernsPresence {
+                do {
+                    try await presenceChanged(user)
+                } catch {
+                    throw HTTPProblem(.unavailable, "The change is made and not in force yet: ask again.")
+                }
+            }
             return profile
         }
         signedIn.put("/v1/me/password") { request, context in

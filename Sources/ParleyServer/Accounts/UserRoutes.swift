@@ -1,12 +1,18 @@
 public import Hummingbird
-import ParleyWire
+public import ParleyWire
 
 /// Finding people. All routes need a sign-in.
 public struct UserRoutes: Sendable {
     private let accounts: Accounts
+    /// When a user was here last, for another to see.
+    private let lastActive: @Sendable (_ user: UserID, _ viewer: UserID) async -> Int64?
 
-    public init(accounts: Accounts) {
+    public init(
+        accounts: Accounts,
+        lastActive: @escaping @Sendable (_ user: UserID, _ viewer: UserID) async -> Int64? = { _, _ in nil }
+    ) {
         self.accounts = accounts
+        self.lastActive = lastActive
     }
 
     public func add(to router: some RouterMethods<ParleyRequestContext>) {
@@ -26,7 +32,21 @@ public struct UserRoutes: Sendable {
             guard let id = UserID(try context.parameters.require("id")),
                 let user = try await accounts.store.user(id)
             else { throw HTTPProblem(.notFound, "There is no such user.") }
-            return user
+            return try await Person(user: user, lastActive: lastActive(id, context.requireIdentity().user))
+        }
+    }
+
+    private struct Person: ResponseEncodable {
+        let user: User
+        /// Milliseconds since 1970; absent where it is not shown.
+        let lastActive: Int64?
+
+        enum CodingKeys: String, CodingKey { case lastActive = "last_active" }
+
+        func encode(to encoder: any Encoder) throws {
+            try user.encode(to: encoder)
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encodeIfPresent(lastActive, forKey: .lastActive)
         }
     }
 
@@ -68,8 +88,6 @@ public struct UserRoutes: Sendable {
         }
     }
 }
-
-extension User: ResponseEncodable {}
 
 extension AccountStore.SearchCursor {
     /// Opaque to clients: base64url of the kind, the id where it counts, and the text after which to go on.

@@ -1,4 +1,5 @@
 public import NIOCore
+import ParleyCore
 import RedisClient
 
 /// How a gateway treats its sessions.
@@ -14,6 +15,8 @@ public struct GatewayConfiguration: Sendable {
 
     /// Between pings; a session is closed after two that nothing answered.
     public var heartbeat = TimeAmount.seconds(25)
+    /// How long somebody whose connection was lost still counts as online.
+    public var presenceGrace = TimeAmount.seconds(30)
     /// From the upgrade to the `auth` frame.
     public var authenticationDeadline = TimeAmount.seconds(5)
     /// Bytes of a message from a client, its fragments together.
@@ -43,4 +46,8 @@ public struct GatewayConfiguration: Sendable {
     public var acknowledgement = Acknowledgement.committed
 
     public init() {}
+
+    var presenceTerms: PresenceTerms {
+        PresenceTerms(heartbeat: heartbeat.nanoseconds / 1_000_000, grace: presenceGrace.nanoseconds / 1_000_000)
+    }
 }

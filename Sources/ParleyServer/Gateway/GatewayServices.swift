@@ -18,6 +18,7 @@ final class GatewayServices: Sendable {
     let acknowledger: Acknowledger
     let origins: OriginList
     let registry: GatewayRegistry
+    let presence: Presence
     let logger: Logger
 
     private let sessions = Atomic<Int>(0)
@@ -36,6 +37,7 @@ final class GatewayServices: Sendable {
         acknowledger: Acknowledger,
         origins: OriginList,
         registry: GatewayRegistry,
+        presence: Presence,
         logger: Logger
     ) {
         self.configuration = configuration
@@ -50,6 +52,7 @@ final class GatewayServices: Sendable {
         self.acknowledger = acknowledger
         self.origins = origins
         self.registry = registry
+        self.presence = presence
         self.logger = logger
     }
 

@@ -74,6 +74,10 @@ final class Poll: QueueReader, @unchecked Sendable {
         deadline = min(waitEnd, .now() + Self.patience)
         hub.endInTime(self)
         end?.onEnd = { self.timeIsUp() }
+        hub.presence.enter(
+            presenceLease,
+            milliseconds: services.presence.terms.lease(ofPollWaiting: question.wait.nanoseconds / 1_000_000)
+        ) { [weak self] in self?.completion != nil }
         hub.follow(question.identity.user, self) { [weak self] in
             guard let self else { return }
             deadline = waitEnd
@@ -125,7 +129,17 @@ final class Poll: QueueReader, @unchecked Sendable {
         completion(result)
     }
 
-    private func revoked() { finish(.failure(HTTPProblem(.unauthorized, "This sign-in was ended."))) }
+    /// A poll that waits counts as being there, for as long as it may and the grace: then the next one has come.
+    private var presenceLease: PresenceLease {
+        let identity = question.identity
+        let known = question.device?.description ?? identity.login.description
+        return PresenceLease(user: identity.user, holder: "poll:\(known)", session: "poll")
+    }
+
+    private func revoked() {
+        if id != 0 { hub.presence.leave(presenceLease, after: .closedByServer(.unauthorized)) }
+        finish(.failure(HTTPProblem(.unauthorized, "This sign-in was ended.")))
+    }
 
     // MARK: The queue
 
@@ -203,7 +217,12 @@ final class Poll: QueueReader, @unchecked Sendable {
     var position: ReaderPosition? {
         guard state.phase != .subscribing else { return nil }
         let identity = question.identity
-        return ReaderPosition(user: identity.user, login: identity.login.description, cursor: state.cursor)
+        return ReaderPosition(
+            user: identity.user,
+            login: identity.login.description,
+            cursor: state.cursor,
+            lease: nil
+        )
     }
 
     func published(_ entry: PublishedEntry, frame: () -> ByteBuffer) {

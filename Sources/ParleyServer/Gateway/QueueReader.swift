@@ -26,4 +26,6 @@ struct ReaderPosition {
     let user: UserID
     let login: String
     let cursor: Int64
+    /// What is renewed on the way.
+    let lease: PresenceLease?
 }

@@ -10,7 +10,12 @@ extension Session {
 
     var position: ReaderPosition? {
         guard stage == .attached, let identity else { return nil }
-        return ReaderPosition(user: identity.user, login: identity.login.description, cursor: cursor)
+        return ReaderPosition(
+            user: identity.user,
+            login: identity.login.description,
+            cursor: cursor,
+            lease: presenceLease
+        )
     }
 
     // MARK: Begin
@@ -90,6 +95,7 @@ extension Session {
                 )
             )
         )
+        enterPresence()
         if mode == .replay {
             readPage()
         } else if publishedEarly > attachment.head {
@@ -113,6 +119,7 @@ extension Session {
             return
         }
         guard entry.epoch == epoch else { return close(.epochChanged) }
+        checkWatches(entry.event)
         switch sync?.published(entry.q, isWritable: isWritable) {
         case .write: writeEvent(q: entry.q, entry.delivery, frame())
         case let action: run(action)
@@ -192,6 +199,7 @@ extension Session {
                 for entry in page.entries {
                     let frame = EventFrame.encode(q: entry.q, event: entry.event)
                     self.writeEvent(q: entry.q, DeliveredMessage(entry.event), frame)
+                    self.checkWatches(entry.event)
                 }
             }
             if action == .read, !self.isWritable {

@@ -44,6 +44,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Its own `attach` came round: a later one of the same device replaces this session.
     var sawOwnAttach = false
     var stalledTurns = 0
+    /// It holds a lease of its user's presence.
+    var isPresent = false
+    var lastActive: NIODeadline = .distantPast
     /// Questions to Redis that have no bound of their own and are not answered yet.
     private(set) var unansweredCalls = 0
 
@@ -97,6 +100,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         guard context != nil else { return }
         passOnAcks()
         tellPlace(0, ended: true)
+        leavePresence(after: .lost)
         context = nil
         isWritable = false
         stage = .closing
@@ -151,6 +155,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
             var payload = ByteBuffer()
             if let code { payload.writeInteger(code) }
             WebSocketFrame.write(.close, payload, into: &frame)
+            leavePresence(after: .closedByClient(code))
             finish(with: frame)
         }
     }
@@ -181,12 +186,14 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         case .sync(let cursor): rewind(to: cursor, id: frame.id)
         case .read(let conversation, let seq): read(conversation, seq, id: frame.id)
         case .typing(let conversation): typing(conversation, id: frame.id)
-        case .active, .auth: break
+        case .active: personIsActive()
+        case .watch(let users): watch(users)
+        case .auth: break
         case .edit(let edit):
             submit(.edit(body: edit.body), of: edit.mid, in: edit.conv, cid: edit.cid, id: frame.id)
         case .delete(let deletion):
             submit(.delete, of: deletion.mid, in: deletion.conv, cid: deletion.cid, id: frame.id)
-        case .watch, .suggest:
+        case .suggest:
             refuse(FrameError(.invalid, "this operation is not served here", id: frame.id))
         }
     }
@@ -274,6 +281,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         guard stage != .closing else { return }
         var frame = ByteBuffer()
         WebSocketFrame.writeClose(code, reason: reason, into: &frame)
+        leavePresence(after: .closedByServer(code))
         finish(with: frame)
     }
 

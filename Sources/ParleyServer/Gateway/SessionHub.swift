@@ -9,6 +9,7 @@ import RedisClient
 /// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
 final class SessionHub: @unchecked Sendable {
     let eventLoop: any EventLoop
+    let presence: PresenceHub
     private let services: GatewayServices
     private let connections: [RedisConnection]
     private var subscriber: RedisSubscriber?
@@ -45,6 +46,7 @@ final class SessionHub: @unchecked Sendable {
         self.eventLoop = eventLoop
         self.services = services
         connections = services.redis.connections(on: eventLoop)
+        presence = PresenceHub(eventLoop: eventLoop, services: services)
         wheel = TimerWheel(slotCount: Self.slots)
     }
 
@@ -57,6 +59,7 @@ final class SessionHub: @unchecked Sendable {
             onMessage: { [unowned self] in self.received(channel: $0, payload: $1) },
             onResubscribed: { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         )
+        presence.start()
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
         eventLoop.execute {
             self.subscriber?.subscribe(Keys.groupsChannel) {}
@@ -76,6 +79,7 @@ final class SessionHub: @unchecked Sendable {
     func close() async {
         let timers = try? await eventLoop.submit { self.timers }.get()
         for timer in timers ?? [] { timer.cancel() }
+        await presence.close()
         await subscriber?.close()
     }
 
@@ -101,6 +105,7 @@ final class SessionHub: @unchecked Sendable {
         readers[reader.id] = nil
         polls[reader.id] = nil
         unacknowledged[reader.id] = nil
+        presence.forget(reader.id)
         wheel.remove(reader.id, slot: reader.slot)
         guard let user else { return }
         readersByUser[user]?.removeAll { $0 === reader }
@@ -175,7 +180,8 @@ final class SessionHub: @unchecked Sendable {
         let asked = readers.compactMap { reader in reader.position.map { (reader: reader, position: $0) } }
         for start in stride(from: 0, to: asked.count, by: Self.positionChunk) {
             let chunk = asked[start..<min(start + Self.positionChunk, asked.count)]
-            let command = Positions.command(chunk.map { ($0.position.user, $0.position.login) })
+            let lease = services.configuration.presenceTerms.lease
+            let command = Positions.command(chunk.map(\.position), gateway: services.configuration.name, lease: lease)
             connections[0].send(command, repeatable: true) { result in
                 guard case .success(let reply) = result, let positions = Positions(reply),
                     positions.heads.count == chunk.count
@@ -187,6 +193,11 @@ final class SessionHub: @unchecked Sendable {
                         cursorThen: question.position.cursor,
                         isRevoked: answer.isRevoked
                     )
+                    guard let renewed = question.position.lease, let reply = answer.presence, reply != .nothing
+                    else { continue }
+                    self.presence.settled(reply, renewed, milliseconds: lease) { [weak reader = question.reader] in
+                        reader?.position?.lease != nil
+                    }
                 }
             }
         }

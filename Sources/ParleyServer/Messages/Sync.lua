@@ -38,16 +38,24 @@ end
 -- Who cannot attach cannot ack either, and a full Redis would stay full.
 redis.register_function{function_name = 'attach_@VERSION@', callback = attach, flags = {'allow-oom'}}
 
--- positions: heads of queues, and whether logins are revoked. KEYS epoch, then queue, revoked login by turns.
--- Answers epoch, then '<head> <revoked>' each.
+-- positions: heads of queues, and whether logins are revoked; on the way the leases of sessions are renewed. KEYS epoch,
+-- then queue, revoked login, presence record and expiries by turns. ARGV gateway, milliseconds of a lease, then user,
+-- device ('' for a reader without a lease) and session by turns.
+-- Answers epoch, then '<head> <revoked>' and what `renew` says of each.
 redis.register_function{
   function_name = 'positions_@VERSION@',
-  flags = {'no-writes'},
+  flags = {'allow-oom'},
   callback = function(KEYS, ARGV)
-    local result = {redis.call('HGET', KEYS[1], 'id') or ''}
-    for i = 2, #KEYS, 2 do
-      local id = last_id(KEYS[i])
-      result[#result + 1] = string.sub(id, 3) .. ' ' .. redis.call('EXISTS', KEYS[i + 1])
+    local result, lease = {redis.call('HGET', KEYS[1], 'id') or ''}, tonumber(ARGV[2])
+    for i = 2, #KEYS, 4 do
+      local id, revoked = last_id(KEYS[i]), redis.call('EXISTS', KEYS[i + 1])
+      local n = 3 + (i - 2) / 4 * 3
+      local change = ''
+      if revoked == 0 and ARGV[n + 1] ~= '' then
+        change = renew(KEYS[i + 2], KEYS[i + 3], ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[1], lease)
+      end
+      result[#result + 1] = string.sub(id, 3) .. ' ' .. revoked
+      result[#result + 1] = change
     end
     return result
   end,

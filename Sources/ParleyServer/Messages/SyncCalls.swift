@@ -137,24 +137,35 @@ struct QueuePage: Sendable {
     }
 }
 
-/// Heads of queues, for readers that may have missed a wake-up.
+/// Heads of queues, for readers that may have missed a wake-up, and what became of their leases.
 struct Positions: Sendable {
     let epoch: String
-    let heads: [(head: Int64, isRevoked: Bool)]
+    let heads: [(head: Int64, isRevoked: Bool, presence: PresenceReply?)]
 
-    static func command(_ readers: [(user: UserID, login: String)]) -> RedisCommand {
-        let keys = readers.flatMap { [Keys.queue($0.user), Keys.revoked($0.user, $0.login)] }
-        return RedisFunctions.call("positions", keys: [Keys.epoch] + keys, [], readOnly: true)
+    /// - Parameter lease: milliseconds for which leases are renewed.
+    static func command(_ readers: [ReaderPosition], gateway: String, lease: Int64) -> RedisCommand {
+        RedisFunctions.call(
+            "positions",
+            keys: [Keys.epoch]
+                + readers.flatMap {
+                    [
+                        Keys.queue($0.user), Keys.revoked($0.user, $0.login), Keys.presence($0.user),
+                        Keys.expiries($0.user),
+                    ]
+                },
+            [gateway, String(lease)]
+                + readers.flatMap { [$0.user.description, $0.lease?.holder ?? "", $0.lease?.session ?? ""] }
+        )
     }
 
     init?(_ reply: RESPValue) {
         guard let parts = reply.array, let epoch = parts.first?.string else { return nil }
         self.epoch = epoch
-        var heads: [(Int64, Bool)] = []
-        for part in parts.dropFirst() {
-            guard let words = part.string?.split(separator: " "), words.count == 2, let head = Int64(words[0])
+        var heads: [(Int64, Bool, PresenceReply?)] = []
+        for index in stride(from: 1, to: parts.count - 1, by: 2) {
+            guard let words = parts[index].string?.split(separator: " "), words.count == 2, let head = Int64(words[0])
             else { return nil }
-            heads.append((head, words[1] == "1"))
+            heads.append((head, words[1] == "1", PresenceReply(parts[index + 1])))
         }
         self.heads = heads
     }

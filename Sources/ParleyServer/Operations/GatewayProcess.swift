@@ -101,6 +101,7 @@ public struct GatewayProcess {
             acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
             origins: OriginList(configuration.allowedOrigins),
             registry: GatewayRegistry(redis: stores.redis),
+            presence: stores.presence(configuration.presenceTerms, logger: logger),
             logger: logger
         )
     }
@@ -137,9 +138,14 @@ public struct GatewayProcess {
         router.add(middleware: CORSMiddleware(origins: services.origins))
         router.add(middleware: ProblemMiddleware())
         AccountRoutes(accounts: accounts).add(to: router)
-        ProfileRoutes(accounts: accounts) { try await relations.mayWriteChanged(of: $0) }.add(to: router)
+        let presence = services.presence
+        ProfileRoutes(accounts: accounts) {
+            try await relations.mayWriteChanged(of: $0)
+        } presenceChanged: {
+            try await presence.privacyChanged(of: $0)
+        }.add(to: router)
         DeviceRoutes(accounts: accounts, redis: stores.redis).add(to: router)
-        UserRoutes(accounts: accounts).add(to: router)
+        UserRoutes(accounts: accounts) { await presence.lastActive(of: $0, for: $1) }.add(to: router)
         let conversations = services.conversations
         let list = ConversationList(conversations: conversations)
         let deletion = stores.accountDeletion(conversations.groups, relations.outbox)

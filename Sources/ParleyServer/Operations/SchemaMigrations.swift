@@ -11,6 +11,7 @@ public enum SchemaMigrations {
         migration(6, "relations", PackageResources._006_relations_sql),
         migration(7, "heads", PackageResources._007_heads_sql),
         migration(8, "mute", PackageResources._008_mute_sql),
+        migration(9, "presence", PackageResources._009_presence_sql),
     ]
 
     private static func migration(_ version: Int, _ name: String, _ sql: [UInt8]) -> Migration {

@@ -1,11 +1,14 @@
 import Logging
 import NIOCore
+import ParleyCore
 import PostgresClient
 import RedisClient
 
 /// A process's connections to Redis and PostgreSQL, and what is built directly on them.
 struct Stores: Sendable {
     let redis: RedisClient
+    /// The same where there is no other.
+    let volatile: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
     let positions: ArchivePositions
@@ -28,6 +31,7 @@ struct Stores: Sendable {
         let positions = ArchivePositions(postgres: postgres)
         let epochs = EpochKeeper(archive: positions, logger: logger)
         let redis: RedisClient
+        var volatile: RedisClient
         do {
             var configuration = try RedisConfiguration(url: settings.redisURL)
             configuration.clientName = name
@@ -39,12 +43,22 @@ struct Stores: Sendable {
                 prepare: { try await epochs.prepare($0) }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
+            volatile = redis
+            if settings.volatileRedisURL != settings.redisURL {
+                var configuration = try RedisConfiguration(url: settings.volatileRedisURL)
+                configuration.clientName = name
+                configuration.connectionsPerLoop = 1
+                volatile = try RedisClient(configuration: configuration, eventLoops: eventLoops, logger: logger)
+                // Presence alone waits for it.
+                volatile.start()
+            }
         } catch let error as RedisError {
             throw Settings.Problem(description: "Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
         let commitLog = CommitLog(redis: redis)
         return Stores(
             redis: redis,
+            volatile: volatile,
             postgres: postgres,
             epochs: epochs,
             positions: positions,
@@ -89,6 +103,10 @@ struct Stores: Sendable {
         )
     }
 
+    func presence(_ terms: PresenceTerms, logger: Logger) -> Presence {
+        Presence(terms: terms, redis: redis, volatile: volatile, postgres: postgres, logger: logger)
+    }
+
     func relations(_ commit: CommitConfiguration) -> RelationOutbox {
         RelationOutbox(
             store: RelationStore(postgres: postgres),
@@ -109,12 +127,14 @@ struct Stores: Sendable {
                 GroupFarewell(outbox: groups).userIsGone,
                 // At the end: to leave a conversation may put something into the queue.
                 { user in _ = try await redis.send("UNLINK", Keys.queue(user), Keys.user(user), repeatable: true) },
+                { user in _ = try await redis.send(PresenceCalls.forget(user), repeatable: true) },
             ]
         )
     }
 
     func close() async {
         await redis.close()
+        if volatile !== redis { await volatile.close() }
         await postgres.shutdown()
     }
 

@@ -6,7 +6,7 @@ import ServiceLifecycle
 import UnixSignals
 
 /// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and between users, and deletions, keeps
-/// partitions ahead of time.
+/// partitions ahead of time, and puts out the lights of those who are gone.
 public struct WorkerProcess {
     private let settings: Settings
     private let logger: Logger
@@ -47,7 +47,9 @@ public struct WorkerProcess {
         let changes = stores.relations(commit)
         let relations = RelationSweeper(outbox: changes, logger: logger)
         let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups, changes), logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper, relations, deletions]
+        let presence = stores.presence(try settings.gateway().presenceTerms, logger: logger)
+        let lights = PresenceSweeper(presence: presence, logger: logger)
+        var services: [any Service] = [archiver, partitions, sweeper, relations, deletions, lights]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)

@@ -7,11 +7,16 @@ protocol DeviceOwner: AnyObject {
     /// A frame that is an event or an acknowledgement.
     func received(_ frame: FrameScan, on device: Device)
     func received(_ failure: ServerFrame.Failure, on device: Device)
+    func received(_ presence: ServerFrame.Presence, on device: Device)
     /// The device is signed in, for the first time or again.
     func ready(_ ready: ServerFrame.Ready, on device: Device)
     /// A connection, signed in or on the way to it, ended otherwise than by `Device.close`; another follows by itself
     /// unless `isFinal`.
     func lost(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool)
+}
+
+extension DeviceOwner {
+    func received(_ presence: ServerFrame.Presence, on device: Device) {}
 }
 
 /// One signed-in device: connects, resumes where it was, acknowledges within a second, comes back by itself, to
@@ -31,6 +36,8 @@ class Device {
     var cursor: ClientFrame.Cursor?
     private var needsAck = false
     var isClosed = false
+    /// Its person has left and may come back.
+    private(set) var isAway = false
     /// Signed in at least once: from then on any gateway will do.
     var hasArrived = false
     var didRefresh = false
@@ -119,6 +126,8 @@ class Device {
             owner?.ready(ready, on: self)
         case .error(let failure):
             owner?.received(failure, on: self)
+        case .presence(let presence):
+            owner?.received(presence, on: self)
         default:
             break
         }
@@ -132,7 +141,7 @@ class Device {
         }
         socket = nil
         readyDeadline?.cancel()
-        guard !isClosed else { return }
+        guard !isClosed, !isAway else { return }
         if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
         let wasReady = isReady
         isReady = false
@@ -159,6 +168,20 @@ class Device {
         promise.completeWithTask { try await spent.refreshed(at: gateway, on: eventLoop) }
         promise.futureResult.assumeIsolated().whenSuccess { self.credentials = $0 }
         return promise.futureResult
+    }
+
+    /// Leaves as a person does.
+    func leave() {
+        (isAway, isReady) = (true, false)
+        socket?.close(.normal)
+    }
+
+    /// The connection that was left has ended.
+    var mayReturn: Bool { isAway && socket == nil }
+
+    func comeBack() {
+        isAway = false
+        connect()
     }
 
     /// Acknowledges what is left and leaves for good.

@@ -91,6 +91,9 @@ final class Fleet {
         return true
     }
 
+    /// A device left of its own.
+    func left() { counts.connected -= 1 }
+
     func departed(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool) {
         counts.lastReason = reason
         if wasReady {

@@ -21,10 +21,10 @@ final class PollingDevice: Device {
 
     override func close() {
         isClosed = true
-        leave()
+        shutDown()
     }
 
-    private func leave() {
+    private func shutDown() {
         if let api { Task { await api.shutdown() } }
         api = nil
     }
@@ -86,7 +86,7 @@ final class PollingDevice: Device {
             case .refused: true
             default: false
             }
-        leave()
+        shutDown()
         ended(error.message, isFinal: isFinal)
         guard !isFinal else { return }
         if hasArrived { gatewayIndex = (gatewayIndex + 1) % seat.gateways.count }

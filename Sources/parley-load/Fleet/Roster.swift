@@ -47,6 +47,16 @@ struct Roster {
         }
     }
 
+    /// Makes friends in the database.
+    func befriend(_ accounts: [Account], _ plan: LoadPlan.Presence) async throws {
+        guard let seeder else { throw LoadError("friends are written into the database: --seed-users is needed") }
+        try await seeder.befriend(
+            accounts.indices.flatMap { index in
+                plan.friends(of: index).filter { $0 > index }.map { (accounts[index].user, accounts[$0].user) }
+            }
+        )
+    }
+
     /// A seat for each device of each user. Users of a conversation, and the devices of each, are spread over the
     /// gateways.
     /// - Parameter listens: of all members of a conversation but the first; nil where all may write.

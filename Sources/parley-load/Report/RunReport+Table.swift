@@ -2,6 +2,7 @@ extension RunReport {
     func printTable() {
         var rows = fleetRows()
         if plan.chat != nil { rows = messageRows() + rows + costRows() }
+        if plan.presence != nil { rows = presenceRows() + rows }
         if let idleCPU { rows.append(("server CPU a session and second, µs", number(idleCPU))) }
         if plan.receive?.isPolling == true {
             let share = perMessage(Double(results.usage.requests)).map { ", \(number($0)) a message" } ?? ""
@@ -16,6 +17,15 @@ extension RunReport {
         for fault in faults ?? [] { say("  \(pad(number(fault.s), 6)) s   \(fault.what)") }
         if let endedEarly { say("\nThe run ended early: \(endedEarly). These are the figures so far.") }
         say(holds ? "\nEvery promise held." : "\nA promise was BROKEN: see above.")
+    }
+
+    private func presenceRows() -> [(String, String)] {
+        [
+            ("changes", "\(results.sent), \(number(Double(results.sent) / duration)) a second"),
+            ("shown to friends", "\(results.delivered)"),
+            ("change to socket, ms", line(results.latency.summary)),
+            ("wrong pictures at the end", "\(outcome.violations.lost) of \(outcome.pictures)"),
+        ]
     }
 
     private func messageRows() -> [(String, String)] {

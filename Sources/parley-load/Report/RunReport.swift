@@ -19,7 +19,7 @@ struct RunReport: Sendable {
     /// Whether every promise was kept.
     var holds: Bool {
         let fleet = outcome.fleet
-        let mustHoldSessions = plan.chat == nil && faults == nil
+        let mustHoldSessions = plan.chat == nil && plan.presence == nil && faults == nil
         return outcome.violations.isEmpty
             && (!mustHoldSessions || fleet.connected == fleet.devices && fleet.unexpectedCloses == 0)
     }
@@ -51,6 +51,7 @@ extension RunReport: Encodable {
         case redis_calls_per_message, timeline, faults, steps, highest_rate
         case sessions, connected, connect_seconds, connects_per_second, failures, heartbeats_answered
         case last_close_reason, http_requests, http_requests_per_second, http_requests_per_message
+        case friends, changes, changes_per_second, changes_shown, pictures, wrong
         case server_cpu_us_per_session_second
     }
 
@@ -72,6 +73,7 @@ extension RunReport: Encodable {
         }
         try encodeFleet(&json)
         if let chat = plan.chat { try encodeMessages(chat, &json) }
+        if let presence = plan.presence { try encodePresence(presence, &json) }
     }
 
     private func encodeFleet(_ json: inout KeyedEncodingContainer<Key>) throws {
@@ -85,6 +87,20 @@ extension RunReport: Encodable {
         try json.encode(fleet.unexpectedCloses, forKey: .unexpected_closes)
         try json.encode(fleet.resyncs, forKey: .resyncs)
         try json.encodeIfPresent(fleet.lastReason, forKey: .last_close_reason)
+    }
+
+    private func encodePresence(_ presence: LoadPlan.Presence, _ json: inout KeyedEncodingContainer<Key>) throws {
+        try json.encode(presence.rate, forKey: .rate)
+        try json.encode(presence.friends, forKey: .friends)
+        try json.encode(results.sent, forKey: .changes)
+        try json.encode(rounded(Double(results.sent) / duration), forKey: .changes_per_second)
+        try json.encode(results.delivered, forKey: .changes_shown)
+        try json.encode(results.latency.summary, forKey: .latency_ms)
+        try json.encode(results.latency.curve, forKey: .latency_curve)
+        try json.encode(results.errors, forKey: .errors)
+        try json.encode(outcome.pictures, forKey: .pictures)
+        try json.encode(outcome.violations.lost, forKey: .wrong)
+        try json.encode(outcome.violations.items, forKey: .violations)
     }
 
     private func encodeMessages(_ chat: LoadPlan.Chat, _ json: inout KeyedEncodingContainer<Key>) throws {

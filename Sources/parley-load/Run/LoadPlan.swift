@@ -17,11 +17,27 @@ struct LoadPlan: Codable, Sendable {
         var devices = 1
     }
 
+    /// People who come and go, in a ring in which everybody is a friend of those nearby.
+    struct Presence: Codable, Sendable {
+        var users: Int
+        /// Changes a second, of all users together.
+        var rate: Double
+        /// Of each user; even, and fewer than the users.
+        var friends: Int
+
+        func friends(of index: Int) -> [Int] {
+            // Two ways round a small ring may lead to the same one.
+            let near = (1...friends / 2).flatMap { [index + $0, index + users - $0] }
+            return Array(Set(near.map { $0 % users })).filter { $0 != index }
+        }
+    }
+
     /// What the run is called in its report.
     var scenario: String
     /// Base URLs.
     var gateways: [String]
     var chat: Chat?
+    var presence: Presence?
     /// Signed-in sessions that do nothing.
     var idle = 0
     /// How idle sessions, and in conversations all members but the first, get their messages, while they send none. nil
@@ -36,9 +52,9 @@ struct LoadPlan: Codable, Sendable {
     var shares = 1
 
     /// Users of this share.
-    var users: Int { (chat?.users ?? 0) + idle }
+    var users: Int { (chat?.users ?? 0) + (presence?.users ?? 0) + idle }
     /// Their sockets.
-    var sessions: Int { (chat.map { $0.users * $0.devices } ?? 0) + idle }
+    var sessions: Int { (chat.map { $0.users * $0.devices } ?? 0) + (presence?.users ?? 0) + idle }
 
     /// The part of one of so many processes: whole conversations, and the rate that goes with them.
     func share(_ index: Int, of count: Int) -> LoadPlan {
@@ -51,6 +67,12 @@ struct LoadPlan: Codable, Sendable {
             plan.chat?.users = users
             plan.chat?.rate = chat.rate * Double(users) / Double(chat.users)
             if users == 0 { plan.chat = nil }
+        }
+        if let presence {
+            let users = part(of: presence.users)
+            plan.presence?.users = users
+            plan.presence?.rate = presence.rate * Double(users) / Double(presence.users)
+            if users <= presence.friends { plan.presence = nil }
         }
         return plan
     }

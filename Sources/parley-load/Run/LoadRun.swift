@@ -59,7 +59,7 @@ struct LoadRun: Sendable {
         let phases = Phases(
             workers: workers,
             schedule: schedule,
-            fullRate: plan.chat?.rate,
+            fullRate: plan.chat?.rate ?? plan.presence?.rate,
             drain: drain,
             meter: meter,
             interrupt: interrupt

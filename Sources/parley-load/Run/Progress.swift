@@ -42,6 +42,8 @@ struct Outcome: Codable, Sendable {
     var fleet = Fleet.Counts()
     var violations = Violations()
     var conversationsRead = 0
+    /// Of friends, as sockets showed them at the end.
+    var pictures = 0
     var heartbeatsAnswered = 0
     /// Why the outcome is not the whole truth.
     var trouble: String?
@@ -50,6 +52,7 @@ struct Outcome: Codable, Sendable {
         left.fleet += right.fleet
         left.violations += right.violations
         left.conversationsRead += right.conversationsRead
+        left.pictures += right.pictures
         left.heartbeatsAnswered += right.heartbeatsAnswered
         left.trouble = left.trouble ?? right.trouble
     }

@@ -25,21 +25,40 @@ struct Seeder: Sendable {
     /// - Parameter prefix: of `[a-z0-9_.-]`; must not have been used before.
     /// - Throws: `PostgresError`; earlier thousands are then kept.
     func accounts(count: Int, prefix: String) async throws -> [SeededAccount] {
+        try await withPool { pool in
+            var accounts: [SeededAccount] = []
+            for first in stride(from: 0, to: count, by: Self.batch) {
+                accounts += try await Self.write(first..<min(first + Self.batch, count), prefix, to: pool)
+            }
+            return accounts
+        }
+    }
+
+    /// Makes friends of the two of each pair.
+    func befriend(_ pairs: [(UserID, UserID)]) async throws {
+        try await withPool { pool in
+            for first in stride(from: 0, to: pairs.count, by: 10 * Self.batch) {
+                let some = pairs[first..<min(first + 10 * Self.batch, pairs.count)]
+                _ = try await pool.query(
+                    """
+                    INSERT INTO friendships (lo_id, hi_id, since)
+                    SELECT lo, hi, now_ms() FROM unnest(\(some.map { min($0, $1).description })::text[],
+                                                        \(some.map { max($0, $1).description })::text[]) AS pair (lo, hi)
+                    """
+                )
+            }
+        }
+    }
+
+    private func withPool<Result>(_ body: (PostgresPool) async throws -> Result) async throws -> Result {
         let pool = PostgresPool(
             configuration: PostgresConfiguration(url: database, connections: 1, applicationName: "parley-load"),
             logger: Logger(label: "parley-load", factory: { _ in SwiftLogNoOpLogHandler() })
         )
-        var accounts: [SeededAccount] = []
-        do {
-            for first in stride(from: 0, to: count, by: Self.batch) {
-                accounts += try await Self.write(first..<min(first + Self.batch, count), prefix, to: pool)
-            }
-        } catch {
-            await pool.shutdown()
-            throw error
-        }
+        let outcome: Swift.Result<Result, any Error>
+        do { outcome = .success(try await body(pool)) } catch { outcome = .failure(error) }
         await pool.shutdown()
-        return accounts
+        return try outcome.get()
     }
 
     private static func write(

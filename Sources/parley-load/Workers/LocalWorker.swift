@@ -59,6 +59,8 @@ actor LocalWorker: LoadWorker {
         let chatting = Array(accounts.prefix(plan.chat?.users ?? 0))
         var conversations: [ConversationID] = []
         if let chat = plan.chat { conversations = try await roster.conversations(chat, chatting) }
+        let watching = Array(accounts.dropFirst(chatting.count).prefix(plan.presence?.users ?? 0))
+        if let presence = plan.presence { try await roster.befriend(watching, presence) }
         let (plan, ids) = (plan, conversations)
         load = try await OnLoop(eventLoop) { eventLoop in
             var scenarios: [any Scenario] = []
@@ -79,8 +81,13 @@ actor LocalWorker: LoadWorker {
                     )
                 )
             }
+            if let presence = plan.presence {
+                scenarios.append(
+                    PresenceScenario(presence, seats: roster.seats(watching), eventLoop: eventLoop)
+                )
+            }
             if plan.idle > 0 {
-                var seats = roster.seats(Array(accounts.dropFirst(chatting.count)))
+                var seats = roster.seats(Array(accounts.dropFirst(chatting.count + watching.count)))
                 for index in seats.indices { seats[index].listens = plan.receive }
                 scenarios.append(IdleScenario(seats: seats, eventLoop: eventLoop))
             }

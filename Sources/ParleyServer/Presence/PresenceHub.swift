@@ -1,0 +1,258 @@
+import Logging
+import NIOCore
+import ParleyCore
+import ParleyWire
+import RedisClient
+
+/// Presence on one event loop: the leases of its sessions, and what they watch.
+///
+/// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
+final class PresenceHub: @unchecked Sendable {
+    let eventLoop: any EventLoop
+    let presence: Presence
+    let gateway: String
+    let logger: Logger
+    /// Enters, renewals and leaves go through one connection: their order counts.
+    let connection: RedisConnection
+
+    var board = PresenceBoard()
+    var watches: [PresenceBoard.Watcher: Watch] = [:]
+    private(set) var feeds: [RedisFeed] = []
+    private var tick: RepeatedTask?
+    /// Sessions that a store owes an answer.
+    var unfinished: Set<PresenceBoard.Watcher> = []
+    /// Still to be read again in this round.
+    private var round: ArraySlice<UserID> = []
+    private var roundStep = 1
+    /// Leases that wait for their user's privacy.
+    private var questions: [(watch: Watch, pairs: [(me: UserID, other: UserID)])] = []
+    private var strangers: [(lease: PresenceLease, milliseconds: Int64, isStillThere: () -> Bool)] = []
+
+    /// Closing a Redis client drops all its subscriptions in one go: several make smaller ones.
+    private static let feedCount = 4
+    /// Channels of one SUBSCRIBE when all are due at once.
+    private static let chunk = 1000
+    /// Within this all channels are subscribed anew, at random times.
+    private static let resubscription: Int64 = 1000
+    /// Seconds in which every picture is read again.
+    private static let roundLength = 60
+    /// Watches whose friends one query looks up.
+    private static let questionChunk = 100
+    /// Users of one read.
+    private static let readChunk = 200
+
+    init(eventLoop: any EventLoop, services: GatewayServices) {
+        self.eventLoop = eventLoop
+        presence = services.presence
+        gateway = services.configuration.name
+        logger = services.logger
+        connection = services.redis.connections(on: eventLoop)[0]
+    }
+
+    func start() {
+        feeds = (0..<Self.feedCount).map { index in
+            presence.volatile.feed(
+                on: eventLoop,
+                onMessage: { [unowned self] in heard($0) },
+                onReady: { [unowned self] in resubscribe(index) }
+            )
+        }
+        eventLoop.execute {
+            self.tick = self.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+                self.readOn()
+            }
+        }
+    }
+
+    func close() async {
+        try? await eventLoop.submit { self.tick?.cancel() }.get()
+        for feed in feeds { await feed.close() }
+    }
+
+    // MARK: Leases
+
+    /// Somebody is here.
+    /// - Parameter isStillThere: asked again before anything is done later.
+    func enter(_ lease: PresenceLease, milliseconds: Int64, isStillThere: @escaping () -> Bool) {
+        enter(lease, milliseconds, privacy: nil, isStillThere)
+    }
+
+    private func enter(
+        _ lease: PresenceLease,
+        _ milliseconds: Int64,
+        privacy: PresencePrivacy?,
+        _ isStillThere: @escaping () -> Bool
+    ) {
+        let command = lease.enter(gateway: gateway, milliseconds: milliseconds, privacy: privacy)
+        connection.send(command, repeatable: true) { result in
+            guard case .success(let value) = result, let reply = PresenceReply(value) else { return }
+            self.settled(reply, lease, milliseconds: milliseconds, isStillThere: isStillThere)
+        }
+    }
+
+    /// Redis has said what became of a lease.
+    func settled(
+        _ reply: PresenceReply,
+        _ lease: PresenceLease,
+        milliseconds: Int64,
+        isStillThere: @escaping () -> Bool
+    ) {
+        switch reply {
+        case .nothing: break
+        case .change(let state): presence.publisher.publish(.init(user: lease.user, state: state))
+        case .unknown:
+            strangers.append((lease, milliseconds, isStillThere))
+            if strangers.count == 1 { eventLoop.scheduleTask(in: .milliseconds(20)) { self.askForPrivacy() } }
+        }
+    }
+
+    /// One question for all who came together, as after a loss of Redis's data everybody does. Should it fail, the next
+    /// renewal asks again.
+    private func askForPrivacy() {
+        let asked = strangers
+        strangers = []
+        for start in stride(from: 0, to: asked.count, by: 500) {
+            let chunk = Array(asked[start..<min(start + 500, asked.count)])
+            let users = Array(Set(chunk.map(\.lease.user)))
+            let bound = NIOLoopBound((self, chunk), eventLoop: eventLoop)
+            let (store, eventLoop, logger) = (presence.store, eventLoop, logger)
+            Task {
+                do {
+                    let found = try await store.privacy(of: users)
+                    eventLoop.execute {
+                        let (hub, chunk) = bound.value
+                        for (lease, milliseconds, isStillThere) in chunk where isStillThere() {
+                            guard let privacy = found[lease.user] else { continue }
+                            hub.enter(lease, milliseconds, privacy: privacy, isStillThere)
+                        }
+                    }
+                } catch {
+                    logger.warning("presence unknown", metadata: ["error": "\(error)", "users": "\(users.count)"])
+                }
+            }
+        }
+    }
+
+    func leave(_ lease: PresenceLease, after end: PresenceTerms.End) {
+        connection.send(lease.leave(remainder: presence.terms.remainder(after: end)), repeatable: true) { result in
+            guard case .success(let value) = result, case .change(let state) = PresenceReply(value) else { return }
+            self.presence.publisher.publish(.init(user: lease.user, state: state))
+        }
+    }
+
+    // MARK: Friends
+
+    /// One question for all who ask at about the same time.
+    func askForFriends(of me: UserID, among others: [UserID], for watch: Watch) {
+        questions.append((watch, others.map { (me, $0) }))
+        if questions.count == 1 { eventLoop.scheduleTask(in: .milliseconds(5)) { self.askForFriends() } }
+    }
+
+    private func askForFriends() {
+        let asked = questions
+        questions = []
+        for start in stride(from: 0, to: asked.count, by: Self.questionChunk) {
+            let chunk = asked[start..<min(start + Self.questionChunk, asked.count)]
+            let pairs = chunk.flatMap(\.pairs)
+            let bound = NIOLoopBound((self, chunk.map(\.watch)), eventLoop: eventLoop)
+            let (store, eventLoop) = (presence.store, eventLoop)
+            Task {
+                let friends = try? await store.friends(among: pairs)
+                eventLoop.execute {
+                    let (hub, watches) = bound.value
+                    for watch in watches { watch.checked(friends.map { $0[watch.me] ?? [] }, hub) }
+                }
+            }
+        }
+    }
+
+    // MARK: Channels
+
+    private func feedIndex(of pair: FriendPair) -> Int {
+        Int(UInt(bitPattern: pair.hashValue) % UInt(feeds.count))
+    }
+
+    func subscribe(_ pairs: [FriendPair]) {
+        for (index, pairs) in Dictionary(grouping: pairs, by: feedIndex) {
+            feeds[index].subscribe(pairs.map(\.channel))
+        }
+    }
+
+    func unsubscribe(_ pairs: [FriendPair]) {
+        for (index, pairs) in Dictionary(grouping: pairs, by: feedIndex) {
+            feeds[index].unsubscribe(pairs.map(\.channel))
+        }
+    }
+
+    /// Runs `done` when what is published on the channels from now on comes here; never, if a connection is lost before.
+    func whenSubscribed(_ pairs: [FriendPair], _ done: @escaping () -> Void) {
+        let indices = Set(pairs.map(feedIndex))
+        var missing = indices.count
+        if missing == 0 { done() }
+        for index in indices {
+            feeds[index].barrier {
+                missing -= 1
+                if missing == 0 { done() }
+            }
+        }
+    }
+
+    /// A connection is back. All gateways lose theirs at the same time, so each takes its time in a way of its own.
+    private func resubscribe(_ index: Int) {
+        let pairs = board.pairs().filter { feedIndex(of: $0) == index }.map { $0 }
+        for start in stride(from: 0, to: pairs.count, by: Self.chunk) {
+            let chunk = pairs[start..<min(start + Self.chunk, pairs.count)]
+            eventLoop.scheduleTask(in: .milliseconds(.random(in: 0...Self.resubscription))) {
+                // Some may be needed no more: hearing them does no harm until the next loss, missing them would.
+                let needed = chunk.filter { self.board.isNeeded($0) }
+                self.feeds[index].subscribe(needed.map(\.channel))
+                self.feeds[index].barrier { self.read(Array(Set(needed.flatMap { [$0.lo, $0.hi] }))) }
+            }
+        }
+    }
+
+    private func heard(_ payload: ByteBuffer) {
+        guard let change = PresenceChange(payload: String(buffer: payload)) else { return }
+        tell(board.heard(change.user, change.state), of: change.user)
+    }
+
+    // MARK: Pictures
+
+    /// Reads pictures and tells who watches what has changed; afterwards those who wait for their first one.
+    func read(_ users: [UserID]) {
+        let users = users.filter { !board.watchers(of: $0).isEmpty }
+        for start in stride(from: 0, to: users.count, by: Self.readChunk) {
+            let chunk = users[start..<min(start + Self.readChunk, users.count)]
+            let known = chunk.map { board.state(of: $0)?.version ?? -1 }
+            connection.send(PresenceCalls.read(chunk), repeatable: true) { result in
+                guard case .success(let reply) = result, let states = PresenceCalls.states(reply),
+                    states.count == chunk.count
+                else { return }
+                for ((user, state), version) in zip(zip(chunk, states), known) {
+                    self.tell(self.board.read(user, state, knownThen: version), of: user)
+                    for watcher in self.board.watchers(of: user) { self.watches[watcher]?.tellFirst(user, self) }
+                }
+            }
+        }
+    }
+
+    private func tell(_ watchers: [PresenceBoard.Watcher], of user: UserID) {
+        for watcher in watchers { watches[watcher]?.changed(user, self) }
+    }
+
+    /// A part of the round in which everything is read again: what was published and not heard shows here.
+    private func readOn() {
+        let late = unfinished.compactMap { watches[$0] }
+        unfinished = unfinished.filter { watches[$0]?.isUnfinished == true }
+        for watch in late where watch.mustCheck { watch.check(self) }
+        if round.isEmpty {
+            let users = board.users
+            // In another order each time, and at each gateway.
+            round = users.shuffled()[...]
+            roundStep = max(1, (users.count + Self.roundLength - 1) / Self.roundLength)
+        }
+        let part = round.prefix(roundStep)
+        round = round.dropFirst(part.count)
+        read(Array(part) + late.flatMap(\.owed))
+    }
+}

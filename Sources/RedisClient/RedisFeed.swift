@@ -1,0 +1,200 @@
+import Logging
+public import NIOCore
+
+/// A connection that hears many channels and keeps no record of them: for an owner who can tell at any time which they
+/// are, where a record of each would cost more than what it is for. It reconnects by itself; the owner subscribes anew.
+///
+/// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
+public final class RedisFeed: @unchecked Sendable {
+    private enum State {
+        case disconnected
+        case greeting(any Channel, repliesMissing: Int)
+        case ready(any Channel)
+        case closed
+    }
+
+    public let eventLoop: any EventLoop
+    private let transport: RedisTransport
+    private let logger: Logger
+    private let onMessage: (_ payload: ByteBuffer) -> Void
+    private let onReady: () -> Void
+
+    private var state = State.disconnected
+    private var generation = 0
+    private var attempts = 0
+    /// What to run when the server has answered the PINGs that were written, in order.
+    private var barriers = CircularBuffer<() -> Void>()
+    private var outbound = ByteBuffer()
+    private var isFlushScheduled = false
+    private var heartbeat: RepeatedTask?
+    private var lastHeard = NIODeadline.now()
+
+    private static let heartbeatInterval = TimeAmount.seconds(2)
+
+    /// - Parameters:
+    ///   - onMessage: called on the event loop for every message.
+    ///   - onReady: called on the event loop when there is a connection again, without any subscription.
+    init(
+        eventLoop: any EventLoop,
+        transport: RedisTransport,
+        logger: Logger,
+        onMessage: @escaping (ByteBuffer) -> Void,
+        onReady: @escaping () -> Void
+    ) {
+        self.eventLoop = eventLoop
+        self.transport = transport
+        self.logger = logger
+        self.onMessage = onMessage
+        self.onReady = onReady
+    }
+
+    // MARK: Subscriptions, on the event loop
+
+    public var isReady: Bool { if case .ready = state { true } else { false } }
+
+    /// Does nothing without a connection: `onReady` is the time for it then.
+    public func subscribe(_ channels: [String]) { if !channels.isEmpty { command(["SUBSCRIBE"] + channels) } }
+
+    public func unsubscribe(_ channels: [String]) { if !channels.isEmpty { command(["UNSUBSCRIBE"] + channels) } }
+
+    /// Runs `done` when everything asked for before is in force: from then on messages of the channels come here. Never,
+    /// if the connection is lost before.
+    public func barrier(_ done: @escaping () -> Void) {
+        guard case .ready = state else { return }
+        barriers.append(done)
+        write(RedisCommand("PING", "feed"))
+    }
+
+    private func command(_ arguments: [String]) {
+        eventLoop.preconditionInEventLoop()
+        if case .ready = state { write(RedisCommand(arguments)) }
+    }
+
+    /// Drops the connection as if the network had. For tests.
+    public func reset() {
+        eventLoop.execute { self.channel?.close(promise: nil) }
+    }
+
+    // MARK: Life
+
+    func start() {
+        eventLoop.execute {
+            self.connect()
+            let pause = Self.heartbeatInterval
+            self.heartbeat = self.eventLoop.scheduleRepeatedTask(initialDelay: pause, delay: pause) { _ in self.beat() }
+        }
+    }
+
+    /// Ends the connection for good.
+    public func close() async {
+        try? await eventLoop.submit {
+            let channel = self.channel
+            self.state = .closed
+            self.heartbeat?.cancel()
+            self.barriers.removeAll()
+            channel?.close(promise: nil)
+        }.get()
+    }
+
+    private var channel: (any Channel)? {
+        switch state {
+        case .ready(let channel), .greeting(let channel, _): channel
+        case .disconnected, .closed: nil
+        }
+    }
+
+    private func connect() {
+        guard case .disconnected = state else { return }
+        generation += 1
+        let generation = self.generation
+        let future = transport.connect(on: eventLoop) {
+            RedisChannelHandler(
+                onReply: { if generation == self.generation { self.received($0) } },
+                onClose: { if generation == self.generation { self.lost($0) } }
+            )
+        }
+        future.assumeIsolated().whenComplete { result in
+            switch result {
+            case .success(let channel): self.greet(channel)
+            case .failure(let error): self.lost(RedisError(.notConnected, outcome: .failed, "\(error)"))
+            }
+        }
+    }
+
+    private func greet(_ channel: any Channel) {
+        guard case .disconnected = state else { return channel.close(promise: nil) }
+        state = .greeting(channel, repliesMissing: transport.greeting.count)
+        lastHeard = .now()
+        for command in transport.greeting { write(command) }
+    }
+
+    private func lost(_ reason: RedisError) {
+        if case .closed = state { return }
+        logger.warning("redis feed lost", metadata: ["reason": "\(reason.message)"])
+        state = .disconnected
+        outbound.clear()
+        barriers.removeAll()
+        eventLoop.scheduleTask(in: transport.configuration.backoff.delay(attempt: attempts)) { self.connect() }
+        attempts += 1
+    }
+
+    private func beat() {
+        guard let channel else { return }
+        if lastHeard + .nanoseconds(Self.heartbeatInterval.nanoseconds * 3) < .now() {
+            generation += 1
+            lost(RedisError(.timeout, outcome: .unknown, "no answer to PING"))
+            channel.close(promise: nil)
+        } else {
+            barrier {}
+        }
+    }
+
+    // MARK: Bytes
+
+    private func received(_ value: RESPValue) {
+        lastHeard = .now()
+        switch state {
+        case .greeting(let channel, let missing):
+            if case .error(let error) = value {
+                generation += 1
+                lost(.server(error))
+                channel.close(promise: nil)
+            } else if missing > 1 {
+                state = .greeting(channel, repliesMissing: missing - 1)
+            } else {
+                state = .ready(channel)
+                attempts = 0
+                onReady()
+            }
+        case .ready: dispatch(value)
+        case .disconnected, .closed: break
+        }
+    }
+
+    private func dispatch(_ value: RESPValue) {
+        // Without any subscription PING is answered by its argument alone.
+        guard case .array(let parts) = value else { return passBarrier() }
+        guard parts.count >= 2, case .bulk(let kind) = parts[0] else { return }
+        switch kind.readableBytesView.first {
+        case UInt8(ascii: "m"): if parts.count == 3, case .bulk(let payload) = parts[2] { onMessage(payload) }
+        case UInt8(ascii: "p"): passBarrier()
+        default: break  // subscribe, unsubscribe
+        }
+    }
+
+    private func passBarrier() {
+        if let done = barriers.popFirst() { done() }
+    }
+
+    private func write(_ command: RedisCommand) {
+        outbound.writeImmutableBuffer(command.bytes)
+        guard !isFlushScheduled else { return }
+        isFlushScheduled = true
+        eventLoop.execute {
+            self.isFlushScheduled = false
+            guard self.outbound.readableBytes > 0, let channel = self.channel else { return }
+            channel.writeAndFlush(self.outbound, promise: nil)
+            self.outbound = channel.allocator.buffer(capacity: 1024)
+        }
+    }
+}
