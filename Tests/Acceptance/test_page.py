@@ -470,6 +470,37 @@ def test_groups_are_shown_and_written_in(fleet, windows):
     assert "without bob" not in bob.texts
 
 
+def test_a_friend_has_a_light(fleet, windows):
+    ada, bob = windows
+    accounts = []
+    for window in windows:
+        credentials = {"username": window.username, "password": "correct horse battery"}
+        accounts.append(httpx.post(fleet.gateways[0] + "/v1/login", json=credentials, timeout=WAIT).json())
+
+    def call(who, path, **body):
+        headers = {"Authorization": f"Bearer {accounts[who]['access_token']}"}
+        answer = httpx.post(fleet.gateways[1] + path, json=body, headers=headers, timeout=WAIT)
+        assert answer.is_success, answer.text
+
+    ids = [account["user"]["id"] for account in accounts]
+    row = f"#list [data-conv='d:{':'.join(sorted(ids))}']"
+    ada.click(f"{row} a")
+    assert ada.one(row).get_attribute("data-light") == "", "strangers have none"
+    call(0, "/v1/friends/requests", user=ids[1])
+    call(1, f"/v1/friends/requests/{ids[0]}/accept")
+    ada.wait(lambda: ada.one(row).get_attribute("data-light") == "online", "bob's light")
+    ada.wait(lambda: ada.one("#chat-username").text == f"@{bob.username} · online", "it in words")
+    bob.driver.execute_script("cut(true)")
+    ada.wait(lambda: "last seen" in ada.one("#chat-username").text, "bob to be gone", seconds=60)
+    assert ada.one(row).get_attribute("data-light") == "offline"
+    bob.driver.execute_script("cut(false)")
+    bob.online()
+    ada.wait(lambda: ada.one(row).get_attribute("data-light") == "online", "bob to be back")
+    headers = {"Authorization": f"Bearer {accounts[0]['access_token']}"}
+    httpx.delete(f"{fleet.gateways[0]}/v1/friends/{ids[1]}", headers=headers, timeout=WAIT)
+    ada.wait(lambda: ada.one("#chat-username").text == "@" + bob.username, "the light to go out")
+
+
 def test_readers_of_a_group_and_a_muted_one(fleet, windows):
     ada, bob = windows
     url, path = fleet.gateways[0], "/v1/conversations"

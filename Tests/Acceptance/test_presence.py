@@ -384,6 +384,8 @@ def test_what_changes_fast_ends_with_what_is_so(gateways, ann, bob):
     with Socket(gateways[0], ann) as a:
         watch(a, bob)
         seen(a, bob, "offline")
+        with Socket(gateways[1], bob):
+            seen(a, bob, "online")
         for _ in range(5):
             with Socket(gateways[1], bob):
                 time.sleep(0.02)

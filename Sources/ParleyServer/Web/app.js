@@ -88,8 +88,13 @@ parley.on("event", (event) => {
 });
 
 parley.on("signal", (signal) => {
-    if (signal.op !== "receipt") return;
-    for (const position of signal.positions ?? [signal]) receipt({ ...position, conv: signal.conv });
+    if (signal.op === "presence") {
+        model.lights.set(signal.user, signal);
+    } else if (signal.op === "receipt") {
+        for (const position of signal.positions ?? [signal]) receipt({ ...position, conv: signal.conv });
+    } else {
+        return;
+    }
     render();
 });
 
@@ -150,12 +155,36 @@ parley.on("state", ({ state, reason }) => {
         }, Math.max(0, bannerUntil - Date.now()));
     }
     sidebar.renderConnection();
+    if (state !== "online") return;
+    watched = "";
+    watch();
 });
 
 function showBanner(text) {
     $("banner").textContent = text;
     $("banner").classList.toggle("shown", text !== "");
 }
+
+// MARK: Who is there
+
+const MOST_WATCHED = 200;
+const ACTIVE_MS = 30_000;
+let watched = ""; // what this connection was asked to watch
+let lastActive = 0;
+
+/** The people of the newest conversations of two; those who are friends get a light. */
+function watch() {
+    const others = model.sorted.map((conversation) => conversation.other(model.me));
+    const users = others.filter((user) => user && user !== model.me).slice(0, MOST_WATCHED);
+    const wanted = [...users].sort().join();
+    if (wanted !== watched && parley.frame({ op: "watch", users })) watched = wanted;
+}
+
+function active() {
+    if (Date.now() - lastActive > ACTIVE_MS && parley.frame({ op: "active" })) lastActive = Date.now();
+}
+
+for (const sign of ["focus", "pointerdown", "keydown"]) addEventListener(sign, active);
 
 // MARK: Where we are
 
@@ -177,6 +206,7 @@ function render() {
     if (!parley.user) return;
     const { unread } = model;
     document.title = unread ? `(${unread}) Parley` : "Parley";
+    watch();
     sidebar.render(chat.conversation);
     chat.render();
 }

@@ -1,4 +1,4 @@
-import { $, day, fullTime, h, linked, paintAvatar, reconcile, setText, time } from "./dom.js";
+import { $, day, fullTime, h, linked, paintAvatar, reconcile, setText, time, when } from "./dom.js";
 
 const PAGE = 50;
 const NEAR_PX = 80; // this close to the end counts as at the end
@@ -20,6 +20,12 @@ const FAILURES = {
     not_found: "This person cannot be found any more.",
     too_large: "The message is too long.",
 };
+
+/** What a friend's light says beside the name. */
+function lightText(light) {
+    if (light?.status === "online") return " · online";
+    return light?.last_active ? ` · last seen ${when(light.last_active)}` : "";
+}
 
 /** Right side: the open conversation, its history, and the composer. */
 export class Chat {
@@ -187,7 +193,7 @@ export class Chat {
         const title = conversation.title ?? (other ? other.display_name : "…");
         paintAvatar($("chat-avatar"), other ?? { id: conversation.id, display_name: title });
         setText($("chat-name"), title);
-        setText($("chat-username"), other ? "@" + other.username : "");
+        setText($("chat-username"), other ? "@" + other.username + lightText(model.lights.get(other.id)) : "");
         $("mute").hidden = !conversation.last && conversation.kind === "direct";
         $("mute").setAttribute("aria-pressed", String(conversation.isMuted));
         setText($("mute"), conversation.isMuted ? "Unmute" : "Mute");

@@ -156,6 +156,7 @@ export class Conversations {
     me = null;
     complete = false; // all conversations are known
     users = new Map();
+    lights = new Map(); // user to {status, last_active}, of friends
     all = new Map();
 
     get(id) {

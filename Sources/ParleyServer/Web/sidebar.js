@@ -64,6 +64,7 @@ export class Sidebar {
         const other = model.users.get(conversation.other(model.me));
         const title = conversation.title ?? (other ? other.display_name : "…");
         paintAvatar(avatar, other ?? { id: conversation.id, display_name: title });
+        row.dataset.light = (other && model.lights.get(other.id)?.status) ?? "";
         setText(name, title);
         setText(stamp, when(latest.ts));
         const mine = latest.from === model.me ? "You: " : "";

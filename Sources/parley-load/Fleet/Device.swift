@@ -171,7 +171,7 @@ class Device {
     }
 
     /// Leaves as a person does.
-    func leave() {
+    func goAway() {
         (isAway, isReady) = (true, false)
         socket?.close(.normal)
     }

@@ -78,7 +78,7 @@ final class PresenceScenario: Scenario {
             changes[index] = Change(isOnline: false, at: Clock.nanoseconds(), isMeasured: isMeasured)
             count(isMeasured)
             fleet.left()
-            device.leave()
+            device.goAway()
         } else if device.mayReturn {
             // It counts from when the gateway knows.
             changes[index] = Change(isOnline: true, at: 0, isMeasured: isMeasured)
