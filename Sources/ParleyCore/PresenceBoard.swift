@@ -8,9 +8,30 @@ public struct PresenceBoard {
     /// A session of this event loop, its number shortened: watches that idle are many, and should be small.
     public typealias Watcher = Int32
 
+    /// One of very many: in three words.
     private struct Watched {
-        var state: PresenceState?
-        var watchers: [Watcher]
+        /// Twice the version, and one for online; -1 for nothing known.
+        private var stamp: Int64 = -1
+        /// -1 for none.
+        private var lastActive: Int64 = -1
+        var watchers: [Watcher] = []
+
+        var version: Int64 { stamp >> 1 }
+
+        var state: PresenceState? {
+            get {
+                guard stamp >= 0 else { return nil }
+                return PresenceState(
+                    isOnline: stamp & 1 == 1,
+                    version: version,
+                    lastActive: lastActive < 0 ? nil : lastActive
+                )
+            }
+            set {
+                stamp = newValue.map { $0.version << 1 | ($0.isOnline ? 1 : 0) } ?? -1
+                lastActive = newValue?.lastActive ?? -1
+            }
+        }
     }
 
     private var watched: [UserID: Watched] = [:]
@@ -26,7 +47,7 @@ public struct PresenceBoard {
     public mutating func watch(_ user: UserID, by watcher: Watcher, of me: UserID) -> Bool {
         let wasNeeded = isNeeded(user, me)
         userOf[watcher] = me
-        watched[user, default: Watched(watchers: [])].watchers.append(watcher)
+        watched[user, default: Watched()].watchers.append(watcher)
         return !wasNeeded
     }
 
@@ -63,7 +84,7 @@ public struct PresenceBoard {
     /// A change was published.
     /// - Returns: whom to tell: nobody, if something as new or newer is known.
     public mutating func heard(_ user: UserID, _ state: PresenceState) -> [Watcher] {
-        guard let known = watched[user], state.version > (known.state?.version ?? -1) else { return [] }
+        guard let known = watched[user], state.version > known.version else { return [] }
         watched[user]?.state = state
         return known.watchers
     }
@@ -74,7 +95,7 @@ public struct PresenceBoard {
     /// - Returns: whom to tell of a change.
     public mutating func read(_ user: UserID, _ state: PresenceState, knownThen version: Int64) -> [Watcher] {
         guard let known = watched[user] else { return [] }
-        guard state.version > (known.state?.version ?? -1) || known.state?.version ?? -1 == version else { return [] }
+        guard state.version > known.version || known.version == version else { return [] }
         watched[user]?.state = state
         let isChange =
             known.state?.isOnline != state.isOnline

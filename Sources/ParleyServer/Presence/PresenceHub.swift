@@ -246,9 +246,10 @@ final class PresenceHub: @unchecked Sendable {
         unfinished = unfinished.filter { watches[$0]?.isUnfinished == true }
         for watch in late where watch.mustCheck { watch.check(self) }
         if round.isEmpty {
-            let users = board.users
+            var users = board.users
             // In another order each time, and at each gateway.
-            round = users.shuffled()[...]
+            users.shuffle()
+            round = users[...]
             roundStep = max(1, (users.count + Self.roundLength - 1) / Self.roundLength)
         }
         let part = round.prefix(roundStep)
