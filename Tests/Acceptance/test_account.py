@@ -227,9 +227,9 @@ def test_deleted_account_leaves_its_messages_and_nothing_else(fleet):
     ):
         kept = a.message("remember me", to=bob.id)
         conv = kept["conv"]
-        b.message("I do", conv=conv)
+        last = b.message("I do", conv=conv)
         a.barrier()
-        assert keys(fleet, alice.id)
+        user = next(key for key in keys(fleet, alice.id) if key.startswith("user:"))
         assert delete(first, alice, password="wrong password").json()["code"] == "forbidden"
         assert delete(first, alice, password=PASSWORD).status_code == 204
 
@@ -262,13 +262,17 @@ def test_deleted_account_leaves_its_messages_and_nothing_else(fleet):
         with Socket(second, stranger) as c:
             assert c.refused(op="send", cid=uuid7(), body="hello", to=alice.id) == "not_found"
         # But a repeat of what was acknowledged is still a repeat.
+        b.send(op="send", cid=last["cid"], conv=conv, body="I do")
+        again = b.wait(op="sent", cid=last["cid"])
+        assert again["dup"] and again["mid"] == last["mid"]
         assert [m["seq"] for m in bob.history(first, conv)] == [2, 1]
 
         assert keys(fleet, alice.id) == []
         # What was under way may have made something again: it is looked after once more.
-        fleet.redis("hset", f"user:{{U0}}:{alice.id}", "device:late", "e 1 1")
+        fleet.redis("hset", user, "device:late", "e 1 1 login -")
         fleet.sql("UPDATE account_deletions SET due_at = 0")
         poll(lambda: fleet.sql("SELECT count(*) FROM account_deletions") == "0")
+        assert keys(fleet, alice.id) == []
     assert fleet.sql(f"SELECT count(*) FROM conversation_members WHERE user_id = '{alice.id}'") == "0"
     assert fleet.sql(f"SELECT count(*) FROM deleted_users WHERE id = '{alice.id}'") == "1"
     # The name may be taken again; it is another person.

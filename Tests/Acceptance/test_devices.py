@@ -27,15 +27,8 @@ def people(narrow):
 @pytest.fixture
 def hasty(build):
     """A stack that takes a user for absent after a second."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PARLEY_ABSENCE_S", "1")
-    stack = Stack(build)
-    try:
-        stack("up", "--gateways", 2, "--workers", 1)
+    with running(build, PARLEY_ABSENCE_S="1") as stack:
         yield stack
-    finally:
-        stack.end()
-        patch.undo()
 
 
 def listed(url, account):

@@ -114,7 +114,11 @@ def test_woken_together(fleet):
     members = people(urls[0], 24)
     sockets = [Socket(urls[i % 2], member) for i, member in enumerate(members)]
     group = Group(urls[0], members[0], *members[1:])
-    loops = int(fleet.redis("pubsub", "numsub", "groups").split()[-1])
+
+    def listening():
+        return int(fleet.redis("pubsub", "numsub", "groups").split()[-1])
+
+    loops = listening()
     assert 2 <= loops <= 6, "few enough that 24 are woken together"
 
     def write(index, count=30, **target):
@@ -127,6 +131,7 @@ def test_woken_together(fleet):
     for writer in writers:
         writer.start()
     for _ in range(3):
+        poll(lambda: listening() >= loops)
         assert int(fleet.redis("client", "kill", "type", "pubsub")) >= loops
         time.sleep(0.3)
     for writer in writers:

@@ -120,6 +120,26 @@ import Testing
         #expect(told(state.read(history(1...1), of: conv)) == ["1", "live 2"])
     }
 
+    @Test func `a conversation that moved between two pages is asked for by its id`() {
+        let (moved, left) = (ConversationID.randomGroup(), ConversationID.randomGroup())
+        var state = SessionState(resume: .init(epoch: "old", q: 9), known: [conv: 3, moved: 5, left: 7])
+        let begins = state.ready(ready(.resync, head: 2))
+        #expect(begins)
+        #expect(state.read(list(last: 3)).isEmpty)
+        for _ in 0..<2 {
+            guard case .conversation(let id)? = state.resync?.request else {
+                Issue.record("\(String(describing: state.resync?.request))")
+                return
+            }
+            let entry = id == moved ? list(last: 8, moved).conversations[0] : nil
+            let updates = state.read(entry)
+            #expect(told(updates) == (state.resync?.request == .history(conv, .afterSeq(0)) ? ["list of 2"] : []))
+        }
+        #expect(told(state.read(history(3...3), of: conv)) == ["(3)"])
+        #expect(state.resync?.request == .history(moved, .afterSeq(0)))
+        #expect(told(state.read(history(5...8), of: moved)) == ["(5)", "6", "7", "8", "live 2"])
+    }
+
     @Test func `a copy keeps the newest of what it is told, in order and once`() {
         var replica = Replica(user: bob)
         func bodies() -> [String?]? { replica.conversations[conv]?.messages.map(\.body) }

@@ -13,7 +13,7 @@ extension ParleyAPI {
         try await call(.GET, "/v1/conversations?limit=200" + (cursor.map { "&cursor=\($0)" } ?? ""), token: token)
     }
 
-    /// The whole list.
+    /// The whole list; one in which somebody writes meanwhile may move between two pages, and be missing.
     public func conversations(token: String) async throws(ClientError) -> [ConversationEntry] {
         var page = try await conversationPage(token: token)
         var all = page.conversations

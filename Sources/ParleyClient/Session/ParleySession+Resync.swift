@@ -5,6 +5,8 @@ import ParleyWire
 extension ParleySession {
     private enum Answer {
         case conversations(ConversationPage)
+        /// nil for one that is the user's no more.
+        case conversation(ConversationEntry?)
         case history(HistoryPage, ConversationID)
         case noConversation
     }
@@ -39,12 +41,15 @@ extension ParleySession {
             switch request {
             case .conversations(let cursor):
                 return .conversations(try await api.conversationPage(after: cursor, token: token))
+            case .conversation(let id):
+                return .conversation(try await api.conversation(id, token: token))
             case .history(let conversation, let position):
                 return .history(try await api.history(of: conversation, at: position, token: token), conversation)
             }
         } catch {
             switch (error.code, request) {
             case (.refused(.notFound), .history), (.refused(.notMember), .history): return .noConversation
+            case (.refused(.notFound), .conversation), (.refused(.notMember), .conversation): return .conversation(nil)
             case (.refused(.unauthorized), _): try await renew(token)
             default: break
             }
@@ -56,6 +61,7 @@ extension ParleySession {
         let updates =
             switch answer {
             case .conversations(let page): state.read(page)
+            case .conversation(let entry): state.read(entry)
             case .history(let page, let conversation): state.read(page, of: conversation)
             case .noConversation: state.lostConversation()
             }

@@ -6,6 +6,9 @@ import ParleyWire
 /// The session is live from `head`; what comes after it waits here until everything else was read: first the list of
 /// conversations, then the history of each. What is told of a conversation begins `depth` messages below the last one
 /// that the device knew, for those may have been edited or deleted, and goes on to the end.
+///
+/// A conversation in which somebody writes while the list is read moves to its top, and is on none of the pages still to
+/// come. So those that the device knew and that were not listed are asked for one by one.
 struct Resync {
     static let depth: Int64 = 200
 
@@ -13,6 +16,8 @@ struct Resync {
     enum Request: Hashable {
         /// The list from this cursor on.
         case conversations(after: String?)
+        /// One that was known and is not listed.
+        case conversation(ConversationID)
         case history(ConversationID, HistoryPosition)
     }
 
@@ -28,6 +33,8 @@ struct Resync {
     /// which begins with the list alone.
     let known: [ConversationID: Int64]?
     private var conversations: [ConversationEntry] = []
+    /// Those still to be asked for, the first of them under way.
+    private var unlisted: ArraySlice<ConversationID> = []
     /// Those still to be read, the first of them under way.
     private var unread: ArraySlice<ConversationID> = []
 
@@ -42,11 +49,29 @@ struct Resync {
         position = q
     }
 
-    /// - Returns: the whole list once its last page is there.
+    /// - Returns: the whole list once all of it is there.
     mutating func read(_ page: ConversationPage) -> [ConversationEntry]? {
         conversations += page.conversations
         if let next = page.next {
             request = .conversations(after: next)
+            return nil
+        }
+        let listed = Set(conversations.map(\.id))
+        unlisted = (known ?? [:]).keys.filter { !listed.contains($0) }.sorted()[...]
+        return listOn()
+    }
+
+    /// - Parameter conversation: one that was not listed; nil if it is the user's no more.
+    /// - Returns: the whole list once all of it is there.
+    mutating func read(_ conversation: ConversationEntry?) -> [ConversationEntry]? {
+        if let conversation { conversations.append(conversation) }
+        unlisted = unlisted.dropFirst()
+        return listOn()
+    }
+
+    private mutating func listOn() -> [ConversationEntry]? {
+        if let next = unlisted.first {
+            request = .conversation(next)
             return nil
         }
         if known != nil { unread = conversations.map(\.id)[...] }

@@ -132,7 +132,15 @@ struct SessionState {
 // What a resync's requests bring, and what of it is told.
 extension SessionState {
     mutating func read(_ page: ConversationPage) -> [ParleySession.Update] {
-        guard let conversations = resync?.read(page) else { return [] }
+        listed(resync?.read(page))
+    }
+
+    mutating func read(_ conversation: ConversationEntry?) -> [ParleySession.Update] {
+        listed(resync?.read(conversation))
+    }
+
+    private mutating func listed(_ conversations: [ConversationEntry]?) -> [ParleySession.Update] {
+        guard let conversations else { return [] }
         let isListed = Set(conversations.map(\.id))
         known = known.filter { isListed.contains($0.key) }
         if resync?.request == nil {

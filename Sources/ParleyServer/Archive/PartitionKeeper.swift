@@ -134,13 +134,15 @@ struct PartitionKeeper: Service {
                 """,
                 timeout: Self.patience
             )
-            _ = try await connection.query(
-                "DELETE FROM conversation_heads WHERE last_mid < \(oldest.range.upperBound)",
-                timeout: Self.patience
-            )
             // A change is later than its message.
             _ = try await connection.query(
                 "DELETE FROM message_changes WHERE change_id < \(oldest.range.upperBound)",
+                timeout: Self.patience
+            )
+            // The archiver takes the table before heads of conversations: so does this, or each waits for the other.
+            _ = try await connection.query("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+            _ = try await connection.query(
+                "DELETE FROM conversation_heads WHERE last_mid < \(oldest.range.upperBound)",
                 timeout: Self.patience
             )
             _ = try await connection.query(

@@ -41,7 +41,7 @@ struct ConversationList: Sendable {
             if let item = try await item(row, for: user) { items.append(item) }
         }
         let summaries = try await summaries(items, for: user) { $0.conversation.isDirect }
-        return (summaries, found.count > limit ? items.last?.place : nil)
+        return (summaries, found.count > limit ? found[limit - 1].place ?? items.last?.place : nil)
     }
 
     /// - Throws: `ConversationStore.Refusal` for a conversation that the user is not in.

@@ -26,8 +26,10 @@ redis.register_function{
   end,
 }
 
+local FEW_ENOUGH = 32  -- members of a group who are told what was delivered to each other, with every message almost
+
 -- group_receipts: members of a group have got further. What was delivered to them is noted, what they have read was
--- before; both are told to the other members. In a big group nothing of it happens.
+-- before; both are told to the other members, or in a bigger group what was read alone. In a big one nothing happens.
 -- KEYS epoch, conversation, members. ARGV epoch, conv, most members, then user, seq delivered and '1' if they have read
 -- on, by turns. Answers 'done', 'known' (nothing new), 'big' or 'epoch <current>'.
 redis.register_function('group_receipts_@VERSION@', function(KEYS, ARGV)
@@ -49,14 +51,14 @@ redis.register_function('group_receipts_@VERSION@', function(KEYS, ARGV)
         writes[#writes + 1] = 'delivered:' .. user
         writes[#writes + 1] = string.format('%.0f', seq)
       end
-      if seq > known or ARGV[i + 2] == '1' then
+      if seq > known and #members <= FEW_ENOUGH or ARGV[i + 2] == '1' then
         told[#told + 1] = string.format('%s:%.0f:%.0f', user, read, math.max(seq, known))
         only = user
       end
     end
   end
-  if #told == 0 then return 'known' end
   if #writes > 0 then redis.call('HSET', KEYS[2], unpack(writes)) end
+  if #told == 0 then return #writes > 0 and 'done' or 'known' end
   local notice = '!receipts ' .. ARGV[2] .. ' ' .. table.concat(told, ',')
   for _, user in ipairs(members) do
     if #told > 1 or user ~= only then redis.call('PUBLISH', 'user:' .. user, notice) end

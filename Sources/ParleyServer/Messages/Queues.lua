@@ -15,7 +15,9 @@ local function read_devices(user_key)
     local name = string.match(fields[i], '^device:(.*)$')
     if name then
       local epoch, q, seen, login, session = string.match(fields[i + 1], '^(%S+) (%d+) (%d+) (%S+) (%S+)$')
-      devices[name] = {epoch = epoch, q = tonumber(q), seen = tonumber(seen), login = login, session = session}
+      if q then
+        devices[name] = {epoch = epoch, q = tonumber(q), seen = tonumber(seen), login = login, session = session}
+      end
     end
   end
   return devices
@@ -62,19 +64,23 @@ local function append_to_queue(queue_key, event, limits)
   end
   if type(id) ~= 'string' then return nil, id end
   local q = string.sub(id, 3)
-  if tonumber(q) % BOUND_PAUSE == 0 then keep_bounds(queue_key, q, limits) end
+  -- Nothing that is wrong with one user may keep an event from the others.
+  if tonumber(q) % BOUND_PAUSE == 0 then pcall(keep_bounds, queue_key, q, limits) end
   return q
 end
 
--- Somebody is there again: a queue that had given way goes on, empty, where its position is by now.
+-- Somebody is there: a queue that had given way goes on, empty, where its position is by now. Of readers who keep no
+-- place nothing else says that they were there.
 local function reopen(queue_key)
-  local user_key = beside(queue_key, 'user')
-  local q = redis.call('HGET', user_key, 'absent')
+  local user_key, now = beside(queue_key, 'user'), now_ms()
+  local have = redis.call('HMGET', user_key, 'absent', 'since')
+  local q, since = have[1], tonumber(have[2])
+  if since and now - since > 3600000 then redis.call('HSET', user_key, 'since', string.format('%.0f', now)) end
   if not q then return end
   redis.call('XADD', queue_key, '0-' .. q, 'e', '')
   redis.call('XDEL', queue_key, '0-' .. q)
   redis.call('HDEL', user_key, 'absent')
-  redis.call('HSET', user_key, 'since', string.format('%.0f', now_ms()))
+  redis.call('HSET', user_key, 'since', string.format('%.0f', now))
 end
 
 -- Wakes the gateways that hold the user's sessions.

@@ -15,15 +15,15 @@ final class GroupReceipts: Sendable {
         var hasRead = false
     }
 
-    private struct State {
-        var moved: [ConversationID: [UserID: Moved]] = [:]
-        /// When it is to be told; nil while there is nothing.
-        var due: ContinuousClock.Instant?
+    /// What is to be told of a group.
+    private struct Gathering {
+        var members: [UserID: Moved] = [:]
+        var due: ContinuousClock.Instant
     }
 
     private let redis: RedisClient
     private let epochs: EpochKeeper
-    private let state = Mutex(State())
+    private let gatherings = Mutex<[ConversationID: Gathering]>([:])
 
     /// How long positions are gathered: those read, and those only delivered, which change with every message.
     private static let windows = (read: Duration.seconds(1), delivered: Duration.seconds(5))
@@ -45,32 +45,41 @@ final class GroupReceipts: Sendable {
     }
 
     private func move(_ moved: Moved, _ user: UserID, _ group: ConversationID) {
-        let due = ContinuousClock.now + (moved.hasRead ? Self.windows.read : Self.windows.delivered)
-        let isNext = state.withLock { state in
-            let known = state.moved[group]?[user] ?? Moved()
-            state.moved[group, default: [:]][user] = Moved(
+        // Groups do not take turns together.
+        let window = (moved.hasRead ? Self.windows.read : Self.windows.delivered) * Double.random(in: 0.8...1)
+        let due = ContinuousClock.now + window
+        let isNext = gatherings.withLock { gatherings in
+            let isFirst = gatherings[group] == nil
+            var gathering = gatherings[group] ?? Gathering(due: due)
+            let known = gathering.members[user] ?? Moved()
+            gathering.members[user] = Moved(
                 seq: max(known.seq, moved.seq),
                 hasRead: known.hasRead || moved.hasRead
             )
-            guard state.due.map({ due < $0 }) ?? true else { return false }
-            state.due = due
-            return true
+            let isSooner = due < gathering.due
+            if isSooner { gathering.due = due }
+            gatherings[group] = gathering
+            return isFirst || isSooner
         }
         guard isNext else { return }
         Task {
             try? await Task.sleep(until: due, clock: .continuous)
-            await tell()
+            let members = gatherings.withLock { gatherings in
+                // Otherwise somebody has told it sooner, and this is another one.
+                gatherings[group]?.due == due ? gatherings.removeValue(forKey: group)?.members : nil
+            }
+            if let members { await tell(group, members) }
         }
     }
 
     /// Tells what was gathered, without waiting any longer.
     func tell() async {
-        let groups = state.withLock { state in
-            defer { state = State() }
-            return state.moved
+        let all = gatherings.withLock { gatherings in
+            defer { gatherings = [:] }
+            return gatherings
         }
         await withDiscardingTaskGroup { tasks in
-            for (group, members) in groups { tasks.addTask { await self.tell(group, members) } }
+            for (group, gathering) in all { tasks.addTask { await self.tell(group, gathering.members) } }
         }
     }
 

@@ -33,3 +33,6 @@ CREATE TABLE account_deletions (
     due_at bigint NOT NULL                                  -- milliseconds since 1970
 );
 CREATE INDEX account_deletions_due ON account_deletions (due_at);
+
+-- What a dropped partition's messages were changed by is dropped with them.
+CREATE INDEX message_changes_change ON message_changes (change_id);
