@@ -251,4 +251,24 @@ import Testing
         #expect(copy.percentile(100) == latencies.percentile(100))
         #expect(latencies.curve.last?.first == 100)
     }
+
+    @Test(arguments: [(users: 3, friends: 2), (4, 2), (5, 4), (20, 10), (11, 10)])
+    func friendsInARingAreMutual(_ ring: (users: Int, friends: Int)) {
+        let plan = LoadPlan.Presence(users: ring.users, rate: 1, friends: ring.friends)
+        for user in 0..<ring.users {
+            let friends = plan.friends(of: user)
+            #expect(Set(friends).count == ring.friends && !friends.contains(user))
+            #expect(friends.allSatisfy { plan.friends(of: $0).contains(user) })
+        }
+    }
+
+    @Test func presenceIsSharedWithItsRate() {
+        var plan = LoadPlan(scenario: "presence", gateways: [])
+        plan.presence = .init(users: 101, rate: 10, friends: 4)
+        let parts = (0..<3).map { plan.share($0, of: 3) }
+        #expect(parts.map(\.users).reduce(0, +) == 101)
+        #expect(abs(parts.compactMap { $0.presence?.rate }.reduce(0, +) - 10) < 0.001)
+        plan.presence?.users = 6
+        #expect(plan.share(0, of: 2).presence == nil, "too few for a ring")
+    }
 }
