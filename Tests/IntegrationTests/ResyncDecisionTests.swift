@@ -70,6 +70,7 @@ import Testing
         let begins2 = state.ready(ready(.resync, head: 500))
         #expect(begins2)
         _ = state.read(list(last: 6))
+        #expect(told(state.read(nil)) == ["list of 1"], "the other conversation is not theirs any more")
         #expect(state.resync?.request == .history(conv, .afterSeq(0)))
         #expect(told(state.read(history(3...6), of: conv)) == ["(3)", "(4)", "5", "6", "live 500"])
     }

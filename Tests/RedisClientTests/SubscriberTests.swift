@@ -145,9 +145,13 @@ import Testing
             #expect(try await eventually { try await !listener.isHealthy })
             redis.resume()
             #expect(try await eventually { listener.resubscriptions > before })
-            // The server may hold the old connection for a moment longer.
-            #expect(try await eventually { try await client.send("PUBLISH", "one", "x") == .integer(1) })
-            #expect(try await eventually { !listener.messages.isEmpty })
+            // The server may hold the old connection for a moment longer, and publish to that alone.
+            #expect(
+                try await eventually {
+                    _ = try await client.send("PUBLISH", "one", "x")
+                    return !listener.messages.isEmpty
+                }
+            )
         }
     }
 }
