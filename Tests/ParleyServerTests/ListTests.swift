@@ -274,18 +274,17 @@ import Testing
             }
             let all = Dictionary(uniqueKeysWithValues: Lane.all.map { ($0, UInt64(0)) })
             // Of so many lanes one question takes few entries each.
-            let found = try await log.tails(after: all) { $0.conversation == talks[0].conversation }
+            let (one, both) = (Set([talks[0].conversation]), Set(talks.map(\.conversation)))
+            let found = try await log.tails(after: all, of: one)
             #expect(found.map(\.seq) == Array(1...60))
-            #expect(try await log.tails(after: all) { _ in true }.count == 120)
-            let some = try await log.tails(after: [talks[0].lane: found[39].mid.rawValue]) {
-                $0.conversation == talks[0].conversation
-            }
+            #expect(try await log.tails(after: all, of: both).count == 120)
+            let some = try await log.tails(after: [talks[0].lane: found[39].mid.rawValue], of: one)
             #expect(some.map(\.seq) == Array(41...60))
-            #expect(try await log.tails(after: [:]) { _ in true }.isEmpty)
+            #expect(try await log.tails(after: [:], of: both).isEmpty)
 
             let flood = "for i = 1, 60000 do redis.call('XADD', KEYS[1], '*', 'e', '{}') end"
             _ = try await stack.run("EVAL", flood, "1", Keys.lane(talks[1].lane))
-            await #expect(throws: HistoryError.backlogTooLong) { _ = try await log.tails(after: all) { _ in true } }
+            await #expect(throws: HistoryError.backlogTooLong) { _ = try await log.tails(after: all, of: both) }
         }
     }
 }

@@ -13,11 +13,10 @@ struct UnarchivedEntries: Sendable {
 
     /// - Throws: `HistoryError.backlogTooLong`; what a store says.
     init(of conversations: [ConversationID], _ history: History) async throws {
-        let wanted = Set(conversations)
         let archived = try await history.positions.all()
         var positions: [Lane: UInt64] = [:]
         for lane in Set(conversations.map(Lane.init(of:))) { positions[lane] = archived[lane.number] }
-        let tails = try await history.commitLog.tails(after: positions) { wanted.contains($0.conversation) }
+        let tails = try await history.commitLog.tails(after: positions, of: Set(conversations))
         let (entries, changes) = tails.separated()
         for entry in entries where entry.type == .message { last[entry.conversation] = entry }
         groupChanges = entries.filter { $0.groupVersion != nil }

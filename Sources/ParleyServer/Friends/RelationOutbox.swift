@@ -3,7 +3,6 @@ import NIOCore
 import ParleyCore
 import ParleyWire
 import RedisClient
-import ServiceLifecycle
 
 /// Brings to Redis what has changed between users: who may write to whom, and the events for their queues.
 ///
@@ -113,27 +112,11 @@ struct RelationOutbox: Sendable {
 }
 
 /// Finishes the changes whose gateway died before Redis had them.
-struct RelationSweeper: Service {
+struct RelationSweeper: Sweeper {
     let outbox: RelationOutbox
     let logger: Logger
     /// Milliseconds that a gateway has for it.
     var age: Int64 = 3000
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                do {
-                    try await sweep()
-                    try await Task.sleep(for: .seconds(2))
-                } catch is CancellationError {
-                    break
-                } catch {
-                    logger.warning("changes between users not swept", metadata: ["error": "\(error)"])
-                    try? await Task.sleep(for: .seconds(2))
-                }
-            }
-        }
-    }
 
     func sweep() async throws {
         let left = try await outbox.store.left(olderThan: age)

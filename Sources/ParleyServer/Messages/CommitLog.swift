@@ -59,8 +59,6 @@ struct CommitLog: Sendable {
     /// be searched on somebody's request.
     private static let pageSize = 1000
     private static let pageLimit = 50
-    /// Entries that one question about many lanes takes at most.
-    private static let tailsSize = 5000
 
     /// The messages in a lane after a position that `isWanted` says yes to.
     /// - Throws: `RedisError`; `HistoryError.backlogTooLong`.
@@ -87,31 +85,10 @@ struct CommitLog: Sendable {
     ///
     /// - Parameter positions: after which to read.
     /// - Returns: of each lane in order, of several in none.
-    func tails(
-        after positions: [Lane: UInt64],
-        where isWanted: (StoredMessage) -> Bool
-    ) async throws -> [StoredMessage] {
-        var messages: [StoredMessage] = []
-        var starts = positions.mapValues { MessageID(rawValue: $0).map(\.streamID) ?? "0-0" }
-        var room = Self.pageSize * Self.pageLimit
-        while !starts.isEmpty, room > 0 {
-            let asked = Array(starts)
-            let lanes = Dictionary(uniqueKeysWithValues: asked.map { (Keys.lane($0.key), $0.key) })
-            let limit = max(Self.tailsSize / asked.count, 1)
-            let command = ["XREAD", "COUNT", String(limit), "STREAMS"] + asked.map { Keys.lane($0.key) }
-            let reply = try await redis.send(RedisCommand(command + asked.map(\.value)), repeatable: true)
-            starts = [:]
-            for stream in reply.array ?? [] {
-                guard let parts = stream.array, parts.count == 2, let lane = parts[0].string.flatMap({ lanes[$0] })
-                else { continue }
-                let entries = Self.entries(parts[1])
-                messages += entries.compactMap { try? $0.message(in: lane) }.filter(isWanted)
-                room -= entries.count
-                if entries.count == limit { starts[lane] = entries.last?.streamID }
-            }
-        }
-        guard starts.isEmpty else { throw HistoryError.backlogTooLong }
-        return messages
+    func tails(after positions: [Lane: UInt64], of wanted: Set<ConversationID>) async throws -> [StoredMessage] {
+        var tails = LaneTails(after: positions, of: wanted, room: Self.pageSize * Self.pageLimit)
+        while let question = tails.question { tails.take(try await redis.send(question, repeatable: true)) }
+        return try tails.result()
     }
 
     /// The entries of an XRANGE reply, or of one stream of an XREAD reply.

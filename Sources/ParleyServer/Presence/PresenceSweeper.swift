@@ -2,32 +2,18 @@ import Logging
 import ParleyCore
 import ParleyWire
 import RedisClient
-import ServiceLifecycle
 
 /// Publishes the offline of those whose leases ended without anybody saying so: their gateway died, or their grace is
 /// over. Several may do so at once: who looks first at a user changes the state, and the others find it changed.
-struct PresenceSweeper: Service {
+struct PresenceSweeper: Sweeper {
     let presence: Presence
     let logger: Logger
 
-    private static let pause = Duration.seconds(1)
+    static let pause = Duration.seconds(1)
     /// Shards that one call looks at.
     private static let shards = 128
     /// Users of one call.
     private static let users = 100
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                do {
-                    if try await isSettled() { try await sweep() }
-                } catch {
-                    if !Task.isCancelled { logger.warning("presence not swept", metadata: ["error": "\(error)"]) }
-                }
-                try? await Task.sleep(for: Self.pause)
-            }
-        }
-    }
 
     /// After a restart of Redis the leases may have run out while nobody could renew them: gateways get a heartbeat, and
     /// the time to find it again.
@@ -39,6 +25,7 @@ struct PresenceSweeper: Service {
     }
 
     func sweep() async throws {
+        guard try await isSettled() else { return }
         let expiries = Keys.allExpiries
         for start in stride(from: 0, to: expiries.count, by: Self.shards) {
             let keys = expiries[start..<min(start + Self.shards, expiries.count)]

@@ -2,7 +2,6 @@ import Logging
 import ParleyCore
 import ParleyWire
 import RedisClient
-import ServiceLifecycle
 
 /// Brings the changes of groups from PostgreSQL to Redis, where they take their place among the messages.
 ///
@@ -180,27 +179,11 @@ struct GroupOutbox: Sendable {
 }
 
 /// Finishes the changes whose gateway died before Redis had them.
-struct GroupSweeper: Service {
+struct GroupSweeper: Sweeper {
     let outbox: GroupOutbox
     let logger: Logger
     /// Milliseconds that a gateway has for it.
     var age: Int64 = 3000
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                do {
-                    try await sweep()
-                    try await Task.sleep(for: .seconds(2))
-                } catch is CancellationError {
-                    break
-                } catch {
-                    logger.warning("group changes not swept", metadata: ["error": "\(error)"])
-                    try? await Task.sleep(for: .seconds(2))
-                }
-            }
-        }
-    }
 
     func sweep() async throws {
         for group in try await outbox.store.groupsWithChanges(olderThan: age) {
