@@ -10,6 +10,7 @@ import RedisClient
 final class SessionHub: @unchecked Sendable {
     let eventLoop: any EventLoop
     let presence: PresenceHub
+    let metrics = SocketMetrics()
     private let services: GatewayServices
     private let connections: [RedisConnection]
     private var subscriber: RedisSubscriber?
@@ -122,6 +123,8 @@ final class SessionHub: @unchecked Sendable {
             self.subscriber?.subscribe(Keys.groupsChannel, confirmed: confirmed)
         }
     }
+
+    var waitingPolls: Int { polls.count }
 
     /// The one that has waited for longest first.
     func waitingPolls(of user: UserID) -> [Poll] { readersByUser[user]?.compactMap { $0 as? Poll } ?? [] }
@@ -260,6 +263,7 @@ final class SessionHub: @unchecked Sendable {
             let sessions = self.unflushed
             self.unflushed = []
             for session in sessions { session.flush() }
+            self.metrics.flushed()
         }
     }
 }

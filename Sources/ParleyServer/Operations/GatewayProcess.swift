@@ -33,6 +33,7 @@ public struct GatewayProcess {
         let services = makeServices(configuration, commit, groups, keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
+        let heartbeats = eventLoops.map { LoopHeartbeat($0) }
         let registry = services.registry
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
@@ -47,6 +48,11 @@ public struct GatewayProcess {
             authenticator: accounts.authenticator
         )
         let router = makeRouter(services, groups, stores, accounts, relations, registry, hubs)
+        let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
+        let process = ProcessMetrics(role: .gateway, name: configuration.name)
+        MetricsRoute(
+            sources: parts + [GatewayMetrics(services: services), services.http, services.presence.publisher, process]
+        ).add(to: router)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
@@ -135,8 +141,9 @@ public struct GatewayProcess {
         _ hubs: SessionHubs
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
+        router.add(middleware: MetricsMiddleware(metrics: services.http))
         router.add(middleware: CORSMiddleware(origins: services.origins))
-        router.add(middleware: ProblemMiddleware())
+        router.add(middleware: ProblemMiddleware { services.http.refused($0) })
         AccountRoutes(accounts: accounts).add(to: router)
         let presence = services.presence
         ProfileRoutes(accounts: accounts) {

@@ -21,6 +21,7 @@ public struct WorkerProcess {
     public func run() async throws {
         let name = settings.name(default: "worker-1")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let heartbeats = group.makeIterator().map { LoopHeartbeat($0) }
         let stores = try await Stores.open(
             settings,
             name: name,
@@ -55,6 +56,9 @@ public struct WorkerProcess {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
             HealthRoutes { await stores.missing() }.add(to: router)
+            let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: archiver.count)
+            let process = ProcessMetrics(role: .worker, name: name)
+            MetricsRoute(sources: heartbeats + stores.metrics + [archive, presence.publisher, process]).add(to: router)
             services.append(
                 Application(
                     router: router,
