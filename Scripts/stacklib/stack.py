@@ -150,7 +150,10 @@ class Stack:
             descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
-        inherited = {k: v for k, v in os.environ.items() if k.startswith("PARLEY_") and not k.endswith("_URL")}
+        inherited = {
+            k: v for k, v in os.environ.items()
+            if k.startswith("PARLEY_") and not k.endswith(("_URL", "_URL_FILE"))
+        }
         origins = [f"http://{host}:{port}" for port in ports for host in ("127.0.0.1", "localhost")]
         return {
             **inherited,

@@ -19,7 +19,7 @@ public struct WorkerProcess {
     /// Works until SIGTERM or SIGINT.
     /// - Throws: `Settings.Problem` when it cannot start.
     public func run() async throws {
-        let name = settings.name(default: "worker-1")
+        let name = settings.name ?? "worker-1"
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let heartbeats = group.makeIterator().map { LoopHeartbeat($0) }
         let stores = try await Stores.open(
@@ -30,12 +30,12 @@ public struct WorkerProcess {
         )
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
-            period: try settings.partitionPeriod(),
-            retentionDays: try settings.retentionDays(),
+            period: settings.partitionPeriod,
+            retentionDays: settings.retentionDays,
             logger: logger
         )
         try await partitions.ensure()
-        let commit = try settings.commit()
+        let commit = settings.commit
         let archiver = Archiver(
             redis: stores.redis,
             postgres: stores.postgres,
@@ -48,11 +48,10 @@ public struct WorkerProcess {
         let changes = stores.relations(commit)
         let relations = RelationSweeper(outbox: changes, logger: logger)
         let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups, changes), logger: logger)
-        let presence = stores.presence(try settings.gateway().presenceTerms, logger: logger)
+        let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
         let lights = PresenceSweeper(presence: presence, logger: logger)
         var services: [any Service] = [archiver, partitions, sweeper, relations, deletions, lights]
-        let healthPort = try settings.healthPort()
-        if let port = healthPort {
+        if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
             HealthRoutes { await stores.missing() }.add(to: router)
@@ -72,7 +71,7 @@ public struct WorkerProcess {
         let work = ServiceGroup(
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         )
-        try await Settings.explainingTakenPort(healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
+        try await explainingTakenPort(settings.healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
         await stores.close()
         try await group.shutdownGracefully()
     }
