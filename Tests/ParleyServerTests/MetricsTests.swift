@@ -11,7 +11,8 @@ import Testing
     @Test func `the reference in Ops is what the catalogue says`() throws {
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Ops/METRICS.md")
         let text = try String(contentsOf: file, encoding: .utf8)
-        #expect(text == MetricsReference.markdown, "write it anew: .build/debug/parley metrics-reference >Ops/METRICS.md")
+        let command = ".build/debug/parley metrics-reference >Ops/METRICS.md"
+        #expect(text == MetricsReference.markdown, "write it anew: \(command)")
     }
 
     @Test func `names keep Prometheus's conventions and stand once`() {

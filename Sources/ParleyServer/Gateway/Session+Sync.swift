@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import ParleyCore
 import ParleyWire
@@ -69,6 +70,7 @@ extension Session {
             return turnAway()
         }
         stage = .attached
+        log(.debug, "session begins", ["device": "\(device?.description ?? "")"])
         epoch = attachment.epoch
         let mode = ResumeDecision.mode(
             resume: resume.map { ($0.epoch, $0.q) },

@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import NIOExtras
 import ParleyCore
@@ -112,6 +113,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         metrics.socketEnded(stage, isWritable: isWritable)
         isWritable = false
         deadline?.cancel()
+        log(.debug, "session ended")
         services.sessionEnded()
         hub.remove(self, user: identity?.user)
     }
@@ -150,6 +152,15 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    /// - Parameter metadata: besides the session and its user.
+    func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: @autoclosure () -> Logger.Metadata = [:]) {
+        services.logger.log(
+            level: level,
+            message,
+            metadata: metadata().merging(["session": "\(name)", "user": "\(identity?.user.description ?? "")"]) { $1 }
+        )
+    }
 
     // MARK: Frames in
 
@@ -299,6 +310,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         WebSocketFrame.writeClose(code, reason: reason, into: &frame)
         leavePresence(after: .closedByServer(code))
         metrics.closing(code)
+        log(.debug, "session closed", ["code": "\(code.rawValue)", "reason": "\(reason ?? code.reason)"])
         finish(with: frame)
     }
 

@@ -89,6 +89,16 @@ final class SessionHub: @unchecked Sendable {
         get async { (try? await eventLoop.submit { self.subscriber?.isHealthy ?? false }.get()) ?? false }
     }
 
+    /// On the event loop: its connections for subscriptions that do not hear what is published, and losses of any.
+    var subscriptions: (unhealthy: Int, losses: Int) {
+        let feeds = presence.feeds
+        let isUnhealthy = subscriber?.isHealthy != true
+        return (
+            (isUnhealthy ? 1 : 0) + feeds.count { !$0.isHealthy },
+            feeds.reduce(subscriber?.losses ?? 0) { $0 + $1.losses }
+        )
+    }
+
     // MARK: Readers come and go
 
     func add(_ reader: any QueueReader) -> (id: QueueReader.ID, slot: Int) {

@@ -3,6 +3,7 @@ import HummingbirdCore
 public import Logging
 import NIOCore
 import NIOPosix
+import RedisClient
 import ServiceLifecycle
 import UnixSignals
 
@@ -43,7 +44,7 @@ public struct GatewayProcess {
             limits: settings.friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, stores, accounts, relations, registry, hubs)
+        let router = makeRouter(services, stores, accounts, relations, registry, hubs, heartbeats)
         let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
@@ -105,6 +106,15 @@ public struct GatewayProcess {
         )
     }
 
+    /// Presence is the first to degrade: it keeps a gateway from being ready where its Redis answers and yet passes nothing
+    /// on to this process, not where that Redis is away for all.
+    private static func missingPresence(_ stores: Stores, _ hubs: SessionHubs) async -> [String] {
+        for hub in hubs.all where await !hub.presence.isHealthy {
+            return (try? await stores.volatile.send("PING")) == nil ? [] : ["presence"]
+        }
+        return []
+    }
+
     private func makeExport(
         _ services: GatewayServices,
         _ accounts: Accounts,
@@ -130,9 +140,11 @@ public struct GatewayProcess {
         _ accounts: Accounts,
         _ relations: RelationActions,
         _ registry: GatewayRegistry,
-        _ hubs: SessionHubs
+        _ hubs: SessionHubs,
+        _ heartbeats: [LoopHeartbeat]
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
+        router.add(middleware: RequestIDMiddleware())
         router.add(middleware: MetricsMiddleware(metrics: services.http))
         router.add(middleware: CORSMiddleware(origins: services.origins))
         router.add(middleware: ProblemMiddleware { services.http.refused($0) })
@@ -174,9 +186,10 @@ public struct GatewayProcess {
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
-        HealthRoutes {
+        HealthRoutes(heartbeats: heartbeats) {
             var missing = await stores.missing()
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            missing += await Self.missingPresence(stores, hubs)
             if registry.entries.isEmpty { missing.append("registry") }
             if services.isDraining { missing.append("draining") }
             return missing

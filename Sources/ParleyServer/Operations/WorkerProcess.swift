@@ -54,7 +54,7 @@ public struct WorkerProcess {
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
-            HealthRoutes { await stores.missing() }.add(to: router)
+            HealthRoutes(heartbeats: heartbeats) { await stores.missing() }.add(to: router)
             let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: archiver.count)
             let process = ProcessMetrics(role: .worker, name: name)
             MetricsRoute(sources: heartbeats + stores.metrics + [archive, presence.publisher, process]).add(to: router)

@@ -6,6 +6,9 @@ extension SessionHub: MetricsSource {
         (try? await eventLoop.submit {
             var samples = self.metrics.samples
             samples.add(.pollsWaiting, value: self.waitingPolls)
+            let subscriptions = self.subscriptions
+            samples.add(.redisReconnects, "subscriptions", value: subscriptions.losses)
+            samples.add(.redisSubscribersUnhealthy, value: subscriptions.unhealthy)
             samples.add(.watches, value: self.presence.watches.count)
             return samples
         }.get()) ?? MetricSamples()

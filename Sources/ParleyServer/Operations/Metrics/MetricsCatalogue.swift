@@ -113,8 +113,8 @@ extension Metric {
     // MARK: Stores
 
     private static let stores = [
-        redisCommands, redisOutstanding, redisUnanswered, redisReconnects, postgresStatements,
-        postgresConnectionsInUse, postgresConnectionsLimit, postgresWaiting,
+        redisCommands, redisOutstanding, redisUnanswered, redisReconnects, redisSubscribersUnhealthy,
+        postgresStatements, postgresConnectionsInUse, postgresConnectionsLimit, postgresWaiting,
     ]
 
     static let redisCommands = Metric(
@@ -140,7 +140,14 @@ extension Metric {
         "parley_redis_reconnects_total",
         .counter,
         .all,
-        "Connections for commands that were made again after a loss."
+        labels: ["connections"],
+        "Connections for commands and for subscriptions that were lost and made again."
+    )
+    static let redisSubscribersUnhealthy = Metric(
+        "parley_redis_subscribers_unhealthy",
+        .gauge,
+        .gateways,
+        "Connections for subscriptions that do not hear what is published for a trial every two seconds."
     )
     static let postgresStatements = Metric(
         "parley_postgres_statement_duration_seconds",
@@ -237,7 +244,8 @@ extension Metric {
     // MARK: The process
 
     private static let process = [
-        eventLoopLag, buildInfo, processStart, processCPU, processMemory, processFiles, processFileLimit,
+        eventLoopLag, logLinesDropped, buildInfo, processStart, processCPU, processMemory, processFiles,
+        processFileLimit,
     ]
 
     static let eventLoopLag = Metric(
@@ -245,6 +253,12 @@ extension Metric {
         .histogram,
         .all,
         "How late the event loops ran a task that is due every 100 ms."
+    )
+    static let logLinesDropped = Metric(
+        "parley_log_lines_dropped_total",
+        .counter,
+        .all,
+        "Lines of the log that were dropped, because standard error was read too slowly."
     )
     static let buildInfo = Metric(
         "parley_build_info",

@@ -21,6 +21,7 @@ struct ProcessMetrics: MetricsSource {
     func collect() -> MetricSamples {
         var samples = MetricSamples()
         samples.add(.buildInfo, BuildInfo.version, BuildInfo.swift, role.rawValue, name, value: 1)
+        samples.add(.logLinesDropped, value: LogSink.standardError.dropped)
         samples.add(.processStart, value: start)
         samples.add(.processCPU, value: Self.cpuSeconds)
         if let pages = Self.residentPages { samples.add(.processMemory, value: pages * Int(getpagesize())) }

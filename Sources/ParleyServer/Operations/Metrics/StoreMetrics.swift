@@ -20,7 +20,7 @@ extension RedisCommand {
 final class RedisMetrics: MetricsSource, @unchecked Sendable {
     private let eventLoop: any EventLoop
     private let connections: [RedisConnection]
-    private var times = [Histogram](repeating: Histogram(), count: RedisSeries.allCases.count)
+    @exclusivity(unchecked) private var times = [Histogram](repeating: Histogram(), count: RedisSeries.allCases.count)
 
     init(eventLoop: any EventLoop, connections: [RedisConnection]) {
         self.eventLoop = eventLoop
@@ -45,7 +45,7 @@ final class RedisMetrics: MetricsSource, @unchecked Sendable {
         }
         samples.add(.redisOutstanding, value: connections.reduce(0) { $0 + $1.outstanding })
         samples.add(.redisUnanswered, value: connections.reduce(0) { $0 + $1.unanswered })
-        samples.add(.redisReconnects, value: connections.reduce(0) { $0 + max(0, $1.connects - 1) })
+        samples.add(.redisReconnects, "commands", value: connections.reduce(0) { $0 + max(0, $1.connects - 1) })
         return samples
     }
 }
