@@ -129,6 +129,16 @@ public struct GatewayProcess {
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: CORSMiddleware(origins: services.origins))
         router.add(middleware: ProblemMiddleware())
+        GatewayRoutes(registry: registry).add(to: router)
+        SocketRoute(services: services).add(to: router)
+        HealthRoutes {
+            var missing = await stores.missing()
+            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            if registry.entries.isEmpty { missing.append("registry") }
+            if services.isDraining { missing.append("draining") }
+            return missing
+        }.add(to: router)
+        guard services.configuration.serves != .sockets else { return router }
         AccountRoutes(accounts: accounts).add(to: router)
         let presence = services.presence
         ProfileRoutes(accounts: accounts) {
@@ -164,16 +174,7 @@ public struct GatewayProcess {
             queueCap: services.commit.queueCap,
             authenticator: accounts.authenticator
         ).add(to: router)
-        GatewayRoutes(registry: registry).add(to: router)
-        SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
-        HealthRoutes {
-            var missing = await stores.missing()
-            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
-            if registry.entries.isEmpty { missing.append("registry") }
-            if services.isDraining { missing.append("draining") }
-            return missing
-        }.add(to: router)
         return router
     }
 }
