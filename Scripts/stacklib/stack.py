@@ -103,6 +103,9 @@ class Stack:
                 self.add_gateway(parley, f"gateway-{number}", port, common)
             for number in range(1, options.workers + 1):
                 self.add_worker(parley, f"worker-{number}", processes.free_port(taken), common)
+            for name, setting in options.set:
+                variable, _, value = setting.partition("=")
+                self.record(name)["env"][variable] = value
             self.start([r for r in self.entries.values() if r["kind"] in ("gateway", "worker")])
             self.ready = True
             self.save()

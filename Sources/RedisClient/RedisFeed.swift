@@ -54,7 +54,7 @@ public final class RedisFeed: @unchecked Sendable {
     public var isReady: Bool { if case .ready = state { true } else { false } }
 
     /// Connected, and what is published comes here: this is tried every two seconds.
-    public var isHealthy: Bool { isReady && canary.hasComeBy && !canary.isOverdue(at: .now()) }
+    public var isHealthy: Bool { isReady && canary.hasComeBy }
 
     /// Does nothing without a connection: `onReady` is the time for it then.
     public func subscribe(_ channels: some Collection<String>) { ask("SUBSCRIBE", channels) }

@@ -74,10 +74,12 @@ def attempts(stack, parley, tmp_path_factory):
         "PARLEY_PORT": ("x", "65536", "-1", ""), "PARLEY_HEARTBEAT_MS": ("0",), "PARLEY_CAPACITY": ("0",),
         "PARLEY_ACK": ("maybe",), "PARLEY_DEDUP_WINDOW_S": ("0",), "PARLEY_QUEUE_CAP": ("1e4",),
         "PARLEY_PASSWORD_COST": ("free",), "PARLEY_THREADS": ("0",), "PARLEY_POSTGRES_CONNECTIONS": ("0",),
+        "PARLEY_SERVE": ("polls",),
     }.items():
         for value in values:
             start(f"gateway {variable}={value}", "gateway", **{variable: value})
     start("worker PARLEY_PARTITION=year", "worker", PARLEY_PARTITION="year")
+    start("worker of an unknown role", "worker --roles archiver,cleaning")
     start("gateway with an absent file", "gateway", PARLEY_CONFIG_FILE=str(home / "absent.conf"))
     start("gateway with a bad file", "gateway", PARLEY_CONFIG_FILE=str(home / "bad.conf"))
     start("gateway with an odd file", "gateway", PARLEY_CONFIG_FILE=str(home / "odd.conf"))
@@ -109,6 +111,7 @@ CASES = {f"{command} {case}": words for command in ("gateway", "worker") for cas
     "gateway with a short key": ("PARLEY_TOKEN_KEY_FILE", "line 1"),
     "gateway on a taken port": ("taken", "PARLEY_PORT"),
     "worker on a taken port": ("taken", "PARLEY_HEALTH_PORT"),
+    "worker of an unknown role": ("--roles", "archiver, presence", "cleaning"),
     "worker PARLEY_PARTITION=year": ("PARLEY_PARTITION", "year"),
     "gateway with an absent file": ("absent.conf",),
     "gateway with a bad file": ("bad.conf", "line 2"),
@@ -146,7 +149,7 @@ def test_says_why(attempts, label):
     "setting",
     ["PARLEY_PORT=x", "PARLEY_PORT=65536", "PARLEY_PORT=-1", "PARLEY_PORT=", "PARLEY_HEARTBEAT_MS=0",
      "PARLEY_CAPACITY=0", "PARLEY_ACK=maybe", "PARLEY_DEDUP_WINDOW_S=0", "PARLEY_QUEUE_CAP=1e4",
-     "PARLEY_PASSWORD_COST=free", "PARLEY_THREADS=0", "PARLEY_POSTGRES_CONNECTIONS=0"],
+     "PARLEY_PASSWORD_COST=free", "PARLEY_THREADS=0", "PARLEY_POSTGRES_CONNECTIONS=0", "PARLEY_SERVE=polls"],
 )
 def test_names_the_bad_setting(attempts, setting):
     assert setting.partition("=")[0] in refusal(attempts[f"gateway {setting}"])

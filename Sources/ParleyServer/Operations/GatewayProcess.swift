@@ -148,6 +148,17 @@ public struct GatewayProcess {
         router.add(middleware: MetricsMiddleware(metrics: services.http))
         router.add(middleware: CORSMiddleware(origins: services.origins))
         router.add(middleware: ProblemMiddleware { services.http.refused($0) })
+        GatewayRoutes(registry: registry).add(to: router)
+        SocketRoute(services: services).add(to: router)
+        HealthRoutes(heartbeats: heartbeats) {
+            var missing = await stores.missing()
+            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            missing += await Self.missingPresence(stores, hubs)
+            if registry.entries.isEmpty { missing.append("registry") }
+            if services.isDraining { missing.append("draining") }
+            return missing
+        }.add(to: router)
+        guard services.configuration.serves != .sockets else { return router }
         AccountRoutes(accounts: accounts).add(to: router)
         let presence = services.presence
         ProfileRoutes(accounts: accounts) {
@@ -183,17 +194,7 @@ public struct GatewayProcess {
             queueCap: services.commit.queueCap,
             authenticator: accounts.authenticator
         ).add(to: router)
-        GatewayRoutes(registry: registry).add(to: router)
-        SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
-        HealthRoutes(heartbeats: heartbeats) {
-            var missing = await stores.missing()
-            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
-            missing += await Self.missingPresence(stores, hubs)
-            if registry.entries.isEmpty { missing.append("registry") }
-            if services.isDraining { missing.append("draining") }
-            return missing
-        }.add(to: router)
         return router
     }
 }

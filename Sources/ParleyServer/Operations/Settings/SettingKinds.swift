@@ -37,6 +37,25 @@ extension SettingKind where Value: RawRepresentable & CaseIterable & Equatable &
     static var choice: Self { oneOf(Value.allCases.map { ($0.rawValue, $0) }) }
 }
 
+extension SettingKind {
+    /// Several of them, one at least.
+    static func set<Element>() -> Self
+    where
+        Value == Set<Element>, Element: RawRepresentable & CaseIterable & Sendable, Element.RawValue == String,
+        Element.AllCases: Sendable
+    {
+        let names = Element.allCases.map(\.rawValue)
+        return Self(values: "some of \(names.map { "`\($0)`" }.joined(separator: ", ")), with commas between") { text in
+            let elements = text.split(separator: ",", omittingEmptySubsequences: false).map {
+                Element(rawValue: String($0))
+            }
+            return elements.contains { $0 == nil } ? nil : Set(elements.compactMap(\.self))
+        } show: { value in
+            names.filter { Element(rawValue: $0).map(value.contains) ?? false }.joined(separator: ",")
+        }
+    }
+}
+
 extension SettingKind<Int> {
     static func number(in range: ClosedRange<Int>) -> Self { number("a number", in: range, make: { $0 }, show: { $0 }) }
     static var port: Self { number("a port", in: 0...65535, make: { $0 }, show: { $0 }) }

@@ -39,6 +39,21 @@ extension Setting {
             "This process's name, unique among the running ones"
         ),
         Setting("BIND", \.bindAddress, .text("an address or a host's name"), for: servers, "Where it listens"),
+        Setting(
+            "SERVE",
+            \.gateway.serves,
+            .choice,
+            for: [.gateway],
+            "What clients are given here: HTTP without sockets (its polls too), sockets alone, or both"
+        ),
+        Setting(
+            "ROLES",
+            \.roles,
+            .set(),
+            for: [.worker],
+            "What this worker does: `archiver` archives messages, finishes what was left undone and keeps history's "
+                + "partitions, `presence` puts out the lights of those who are gone. Each is needed once at least"
+        ),
         Setting("PORT", \.port, .port, for: [.gateway], "The port of HTTP and WebSocket; 0 for any that is free"),
         Setting(
             "HEALTH_PORT",
