@@ -10,7 +10,7 @@ import httpx
 import pytest
 from conftest import ROOT
 
-LIMIT = 60
+LIMIT = 120
 
 
 @pytest.fixture(scope="module")
