@@ -49,7 +49,14 @@ public struct WorkerProcess {
         let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups, changes), logger: logger)
         let presence = stores.presence(try settings.gateway().presenceTerms, logger: logger)
         let lights = PresenceSweeper(presence: presence, logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper, relations, deletions, lights]
+        let registration = WorkerRegistration(
+            name: name,
+            status: archiver.status,
+            redis: stores.redis,
+            postgres: stores.postgres,
+            registry: stores.registryEndpoint
+        )
+        var services: [any Service] = [archiver, partitions, sweeper, relations, deletions, lights, registration]
         let healthPort = try settings.healthPort()
         if let port = healthPort {
             let router = Router(context: ParleyRequestContext.self)
