@@ -8,7 +8,7 @@ struct Parley: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "parley",
         abstract: "A self-hosted chat backend.",
-        subcommands: [Gateway.self, Worker.self, Migrate.self]
+        subcommands: [Gateway.self, Worker.self, Migrate.self, Top.self]
     )
 }
 
