@@ -81,6 +81,7 @@ let package = Package(
                 .embedInCode("Conversations/Mute/Mute.lua"), .embedInCode("Archive/Workers.lua"),
                 .embedInCode("Dashboard/Text.lua"), .embedInCode("Dashboard/Cluster.lua"),
                 .embedInCode("Dashboard/Top.lua"), .embedInCode("Dashboard/People.lua"),
+                .embedInCode("Dashboard/Senders.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

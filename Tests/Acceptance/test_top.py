@@ -37,6 +37,7 @@ def line(lines, beginning):
 
 def test_gateways_come_and_go(shown):
     lines = poll(lambda: (top := ask(shown, "parley_top")) and line(top, "gateways").startswith("gateways  3,") and top)
+    poll(lambda: "0 of groups" in line(ask(shown, "parley_top"), "outboxes"))
     for number in (1, 2, 3):
         cells = row(lines, f"gateway-{number}")
         assert "serving" in cells, cells
@@ -79,6 +80,9 @@ def test_a_paused_worker_shows(shown):
         lanes = ask(shown, "parley_lanes")
         assert lanes[0].startswith("lanes     7 not archived, the oldest for ")
         assert [cells for cells in map(str.split, lanes[1:]) if cells[1] == "7"], lanes
+        senders = ask(shown, "parley_senders")
+        assert row(senders, ann.id) == [ann.id, "7", "100.0", "%"]
+        assert row(senders, ann.conv(bob)) == [ann.conv(bob), "7", "100.0", "%"]
         top = poll(lambda: (top := ask(shown, "parley_top")) and "gone" in row(top, "worker-1") and top)
         assert "  ! 256 lanes have no worker" in top
         assert line(top, "workers") == "workers   ! none: nothing is archived, and no fan-out finished"

@@ -220,6 +220,32 @@ import Testing
         }
     }
 
+    @Test func `who writes most comes first`() async throws {
+        try await MessagesStack.with { stack in
+            let (busy, idle) = (Talk(), Talk())
+            for talk in [busy, idle] { try await stack.seed(talk.conversation) }
+            #expect(
+                try await lines(stack, "parley_senders")
+                    == ["entries   none: nobody writes, or everything is archived"]
+            )
+            for _ in 0..<2 { try await stack.commit(busy, from: busy.bob) }
+            let tricky = #"","conv":"d:a:b","from":"somebody"#
+            try await stack.commit(busy, from: busy.ann, body: tricky)
+            try await stack.commit(idle, from: idle.ann, body: tricky)
+            let lines = try await lines(stack, "parley_senders")
+            #expect(lines[0].hasPrefix("entries   4 looked at, the oldest "))
+            #expect(lines[2].split(separator: " ") == ["\(busy.bob)", "2", "50.0", "%"])
+            #expect(lines[6].split(separator: " ") == ["\(busy.conversation)", "3", "75.0", "%"])
+            #expect(lines.count == 8)
+        }
+    }
+
+    @Test func `lanes that are neighbours are named together`() {
+        #expect(WorkerEntry.ranges([]) == "-")
+        #expect(WorkerEntry.ranges([5]) == "5")
+        #expect(WorkerEntry.ranges([130, 0, 1, 2, 128, 129, 7]) == "0-2,7,128-130")
+    }
+
     @Test func `bad arguments get one clear line`() async throws {
         try await MessagesStack.with { stack in
             for (call, message) in [

@@ -17,7 +17,7 @@ extension Leftovers {
                 (SELECT count(*) FROM (SELECT FROM conversation_changes WHERE at < now_ms() - 3000 LIMIT 10000) AS old),
                 (SELECT count(*) FROM (SELECT FROM right_changes WHERE at < now_ms() - 3000 LIMIT 10000) AS old),
                 (SELECT count(*) FROM (SELECT FROM relation_events WHERE at < now_ms() - 3000 LIMIT 10000) AS old),
-                (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT 10000) AS some)
+                (SELECT count(*) FROM (SELECT FROM dead_letters LIMIT 10000) AS letters)
             """
         )
         let counts = try rows.decode((Int64, Int64, Int64, Int64).self)

@@ -12,7 +12,7 @@ enum Dashboard {
         sources: ["local LANES, USER_SHARDS = \(Lane.count), \(UserShard.count)"]
             + [
                 PackageResources.Records_lua, PackageResources.Text_lua, PackageResources.Cluster_lua,
-                PackageResources.Top_lua, PackageResources.People_lua,
+                PackageResources.Top_lua, PackageResources.People_lua, PackageResources.Senders_lua,
             ].map { String(decoding: $0, as: UTF8.self) },
         isVersioned: false
     )
