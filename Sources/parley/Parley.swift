@@ -8,7 +8,9 @@ struct Parley: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "parley",
         abstract: "A self-hosted chat backend.",
-        subcommands: [Gateway.self, Worker.self, Migrate.self, CheckConfig.self, ConfigReference.self]
+        subcommands: [
+            Gateway.self, Worker.self, Migrate.self, Top.self, CheckConfig.self, ConfigReference.self,
+        ]
     )
 }
 

@@ -34,8 +34,17 @@ public struct WorkerProcess {
             eventLoops: Array(group.makeIterator()),
             logger: logger
         )
-        var services: [any Service] = []
-        if settings.roles.contains(.archiver) { services += try await archiving(stores, name) }
+        let status = WorkerStatus()
+        var services: [any Service] = [
+            WorkerRegistration(
+                name: name,
+                status: status,
+                redis: stores.redis,
+                postgres: stores.postgres,
+                registry: stores.registryEndpoint
+            )
+        ]
+        if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status) }
         if settings.roles.contains(.presence) {
             let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
             services.append(PresenceSweeper(presence: presence, logger: logger))
@@ -62,7 +71,8 @@ public struct WorkerProcess {
         await stores.close()
         try await group.shutdownGracefully()
     }
-    private func archiving(_ stores: Stores, _ name: String) async throws -> [any Service] {
+
+    private func archiving(_ stores: Stores, _ name: String, _ status: WorkerStatus) async throws -> [any Service] {
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
             period: settings.partitionPeriod,
@@ -75,6 +85,7 @@ public struct WorkerProcess {
             postgres: stores.postgres,
             fanOut: stores.fanOut(settings.commit, logger: logger),
             worker: name,
+            status: status,
             logger: logger
         )
         let groups = stores.groups(settings.commit, logger: logger)
