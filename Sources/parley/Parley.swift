@@ -9,7 +9,7 @@ struct Parley: AsyncParsableCommand {
         commandName: "parley",
         abstract: "A self-hosted chat backend.",
         subcommands: [
-            Gateway.self, Worker.self, Migrate.self, CheckConfig.self, ConfigReference.self,
+            Gateway.self, Worker.self, Migrate.self, Top.self, CheckConfig.self, ConfigReference.self,
             MetricsReferenceCommand.self,
         ]
     )

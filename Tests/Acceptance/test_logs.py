@@ -1,4 +1,4 @@
-"""What stands in the logs, and what must not: a run at the most talkative level, with canaries in all that is private."""
+"""What stands in the logs and what must not: a run at the most talkative level, canaries in all that is private."""
 
 import json
 import pathlib

@@ -43,7 +43,10 @@ struct Stores: Sendable {
                 configuration: configuration,
                 eventLoops: eventLoops,
                 logger: logger,
-                prepare: { try await epochs.prepare($0) }
+                prepare: {
+                    try await epochs.prepare($0)
+                    await Dashboard.offer(on: $0, logger: logger)
+                }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
             volatile = redis
@@ -51,7 +54,12 @@ struct Stores: Sendable {
                 var configuration = try RedisConfiguration(url: url)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
-                volatile = try RedisClient(configuration: configuration, eventLoops: eventLoops, logger: logger)
+                volatile = try RedisClient(
+                    configuration: configuration,
+                    eventLoops: eventLoops,
+                    logger: logger,
+                    prepare: { await Dashboard.offer(on: $0, logger: logger) }
+                )
                 // Presence alone waits for it.
                 volatile.start()
             }
@@ -137,6 +145,9 @@ struct Stores: Sendable {
             ]
         )
     }
+
+    /// Where the registry of gateways is, without a password; nil where it is on the same Redis as all else.
+    var registryEndpoint: String? { volatile === redis ? nil : volatile.configuration.endpoint }
 
     func close() async {
         await redis.close()

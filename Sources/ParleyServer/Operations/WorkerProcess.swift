@@ -35,11 +35,20 @@ public struct WorkerProcess {
             eventLoops: Array(group.makeIterator()),
             logger: logger
         )
-        var services: [any Service] = []
+        let status = WorkerStatus()
+        var services: [any Service] = [
+            WorkerRegistration(
+                name: name,
+                status: status,
+                redis: stores.redis,
+                postgres: stores.postgres,
+                registry: stores.registryEndpoint
+            )
+        ]
         let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
         let process = ProcessMetrics(role: .worker, name: name)
         var metrics: [any MetricsSource] = heartbeats + stores.metrics + [archive, process]
-        if settings.roles.contains(.archiver) { services += try await archiving(stores, name, archive.count) }
+        if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status, archive.count) }
         if settings.roles.contains(.presence) {
             let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
             services.append(PresenceSweeper(presence: presence, logger: logger))
@@ -69,7 +78,12 @@ public struct WorkerProcess {
         try await group.shutdownGracefully()
     }
 
-    private func archiving(_ stores: Stores, _ name: String, _ count: ArchiveCount) async throws -> [any Service] {
+    private func archiving(
+        _ stores: Stores,
+        _ name: String,
+        _ status: WorkerStatus,
+        _ count: ArchiveCount
+    ) async throws -> [any Service] {
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
             period: settings.partitionPeriod,
@@ -82,6 +96,7 @@ public struct WorkerProcess {
             postgres: stores.postgres,
             fanOut: stores.fanOut(settings.commit, logger: logger),
             worker: name,
+            status: status,
             logger: logger,
             count: count
         )

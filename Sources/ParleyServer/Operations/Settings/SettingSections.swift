@@ -76,7 +76,7 @@ extension Setting {
             "REDIS_URL",
             \.redisURL,
             .redisURL,
-            for: servers,
+            for: servers.union([.top]),
             isSecret: true,
             "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
                 + "trust instead of the system's"
@@ -85,7 +85,7 @@ extension Setting {
             "REDIS_VOLATILE_URL",
             \.volatileRedisURL,
             .optional(.redisURL),
-            for: servers,
+            for: servers.union([.top]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
             "A Redis of its own for what may be lost, the channels of presence"
