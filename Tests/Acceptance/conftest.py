@@ -12,7 +12,8 @@ import tempfile
 
 import httpx
 import pytest
-from client import poll
+from bystanders import Bystanders
+from client import PATIENCE, Account, poll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Scripts"))
@@ -118,6 +119,11 @@ class Stack:
             ["redis-cli", "-p", port, *command], capture_output=True, text=True, timeout=30, check=True
         ).stdout.strip()
 
+    def lane_lengths(self):
+        """How many entries of the commit log are not archived and trimmed yet."""
+        lanes = self.redis("--scan", "--pattern", "lane:*").split()
+        return sum(int(self.redis("xlen", lane)) for lane in lanes)
+
     def sql(self, statement):
         return subprocess.run(
             ["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", self.json["postgres"]["url"], "-c", statement],
@@ -164,6 +170,32 @@ def fleet(build):
     """Two gateways and a worker that a module's tests may break; each leaves them running."""
     with running(build) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def urls(stack):
+    return stack.gateways
+
+
+@pytest.fixture
+def pair(urls):
+    """Two people who have not written yet."""
+    return Account(urls[0], "alice"), Account(urls[1], "bob")
+
+
+@pytest.fixture(scope="module")
+def bystanders(stack):
+    bystanders = Bystanders(stack.gateways)
+    yield bystanders
+    bystanders.stopping.set()
+    bystanders.thread.join(PATIENCE)
+
+
+@pytest.fixture
+def unnoticed(bystanders):
+    """Bystanders keep exchanging messages all the while: whatever a test does, they must not notice."""
+    yield
+    bystanders.check()
 
 
 @pytest.fixture
