@@ -113,6 +113,22 @@ class Stack:
         except httpx.HTTPError:
             return False
 
+    @contextlib.contextmanager
+    def differing(self, name, **environment):
+        """While it lasts the process runs with these variables in its environment."""
+        def restart(change):
+            self("kill", name)
+            described = self.json
+            change(next(r["env"] for r in described["gateways"] + described["workers"] if r["name"] == name))
+            (self.directory / "stack.json").write_text(json.dumps(described))
+            self("start", name)
+
+        restart(lambda env: env.update(environment))
+        try:
+            yield
+        finally:
+            restart(lambda env: [env.pop(variable) for variable in environment])
+
     def redis(self, *command):
         port = str(self.json["redis"]["port"])
         return subprocess.run(

@@ -1,12 +1,14 @@
 """The green light: who is online, as friends' sockets show it, over two gateways with a short heartbeat and grace."""
 
 import contextlib
+import email.utils
+import pathlib
 import threading
 import time
 
 import httpx
 import pytest
-from client import PATIENCE, Account, Socket, come_back, poll
+from client import PATIENCE, Account, Socket, come_back, now_ms, poll
 from conftest import running
 
 # So long that a stall of a few seconds is not taken for a leaving. What happens at once is seen well within the grace.
@@ -385,3 +387,64 @@ def test_what_changes_fast_ends_with_what_is_so(gateways, ann, bob):
             while True:
                 last = a.wait(PATIENCE if last == "online" else 2, op="presence", user=bob.id)["status"]
         assert last == "offline"
+
+
+@pytest.fixture(params=[60, -60], ids=["ahead", "behind"])
+def skewed(lit, request):
+    """The gateways, the second one's clock so many seconds off."""
+    library = next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    assert library, "libfaketime is not installed: run Scripts/bootstrap --tests"
+    # Swift finds its arguments beside the environment: the last one keeps the library from adding to that and moving it.
+    faked = {
+        "LD_PRELOAD": str(library), "FAKETIME": f"{request.param:+}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_SHARED": "/faketime_sem /faketime_shm",
+    }
+    with lit.differing("gateway-2", **faked):
+        date = httpx.get(f"{lit.gateways[1]}/healthz", timeout=PATIENCE).headers["date"]
+        off = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+        assert abs(off - request.param) < 30, "its clock is off"
+        yield lit.gateways
+    # What it leaves behind when it is killed.
+    for file in pathlib.Path("/dev/shm").glob("*faketime_*"):
+        if not pathlib.Path(f"/proc/{file.name.rpartition('_')[2]}").exists():
+            file.unlink(missing_ok=True)
+
+
+def test_a_gateway_whose_clock_is_off_changes_nothing(lit, skewed):
+    began, shown = now_ms(), []
+    ann, bob, carl = Account(skewed[0], "ann"), Account(skewed[1], "bob"), Account(skewed[1], "carl")
+    relate(skewed[0], ann, bob)
+    relate(skewed[1], carl, ann)
+    with Socket(skewed[0], ann) as a:
+        watch(a, bob, carl)
+        seen(a, bob, "offline")
+        b, c = Socket(skewed[1], bob), Socket(skewed[1], carl)
+        watch(b, ann)
+        shown += [seen(*light, "online")["last_active"] for light in ((a, bob), (a, carl), (b, ann))]
+
+        sent = []
+        for number in range(10):
+            sent += [a.message(f"{number}", to=bob.id), b.message(f"{number}", to=ann.id)]
+        mids, times = [answer["mid"] for answer in sent], [answer["ts"] for answer in sent]
+        assert times == sorted(times)
+        for socket in (a, b):
+            assert [socket.wait(op="event", type="message")["mid"] for _ in mids] == mids
+        for url in skewed:
+            assert [message["mid"] for message in ann.history(url, ann.conv(bob))] == mids[::-1]
+
+        went = time.monotonic()
+        cut(c)
+        shown.append(seen(a, carl, "offline", timeout=GONE)["last_active"])
+        assert time.monotonic() - went > GRACE / 2, "the grace was kept"
+        b.send(op="active")
+        b.barrier()
+        shown.append(ann.get(skewed[1], f"/v1/users/{bob.id}").json()["last_active"])
+        time.sleep(max(0, went + 2 * HEARTBEAT + GRACE + 5 - time.monotonic()))
+        assert frames(a, bob) == frames(b, ann) == [], "longer than a lease"
+        lit("kill", "gateway-2")
+        try:
+            shown.append(seen(a, bob, "offline", timeout=DEAD)["last_active"])
+        finally:
+            lit("start", "gateway-2")
+    shown += times
+    assert began - 1000 <= min(shown) <= max(shown) <= now_ms() + 1000, [at - began for at in shown]
