@@ -69,6 +69,11 @@ final class PresenceHub: @unchecked Sendable {
         for feed in feeds { await feed.close() }
     }
 
+    /// Whether changes that are published come here.
+    var isHealthy: Bool {
+        get async { (try? await eventLoop.submit { self.feeds.allSatisfy(\.isHealthy) }.get()) ?? false }
+    }
+
     // MARK: Leases
 
     /// Somebody is here.

@@ -29,6 +29,7 @@ extension Setting {
             "A file of `PARLEY_NAME=value` lines; lines that begin with `#` are skipped. The environment and options win"
         ),
         Setting("LOG_LEVEL", \.logLevel, .choice, for: everybody, "The least that is logged, to standard error"),
+        Setting("LOG_FORMAT", \.logFormat, .choice, for: everybody, "A line of the log as text, or as a JSON object"),
         Setting(
             "NAME",
             \.name,
@@ -59,7 +60,7 @@ extension Setting {
             \.healthPort,
             .optional(.port),
             for: [.worker],
-            "The port of `/healthz` and `/readyz`; none without it"
+            "The port of `/healthz`, `/readyz` and `/metrics`; none without it"
         ),
         Setting(
             "THREADS",
@@ -75,7 +76,7 @@ extension Setting {
             "REDIS_URL",
             \.redisURL,
             .redisURL,
-            for: servers,
+            for: servers.union([.top]),
             isSecret: true,
             "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
                 + "trust instead of the system's"
@@ -84,7 +85,7 @@ extension Setting {
             "REDIS_VOLATILE_URL",
             \.volatileRedisURL,
             .optional(.redisURL),
-            for: servers,
+            for: servers.union([.top]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
             "A Redis of its own for what may be lost, the channels of presence"
