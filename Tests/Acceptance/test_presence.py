@@ -203,14 +203,14 @@ def test_a_set_replaces_the_one_before_and_has_a_bound(gateways, lit, ann, bob):
             watch(a, bob, carl)
             seen(a, bob, "online")
             seen(a, carl, "online")
-            pair = "presence:" + ":".join(sorted([ann.id, bob.id]))
+            pair = "p:" + ":".join(sorted([ann.id, bob.id]))
             assert lit.redis("pubsub", "numsub", pair).split()[-1] == "1"
             watch(a)
             poll(lambda: lit.redis("pubsub", "numsub", pair).split()[-1] == "0")
 
 
 def test_a_pair_is_one_channel_of_a_gateway(gateways, lit, ann, bob):
-    pair = "presence:" + ":".join(sorted([ann.id, bob.id]))
+    pair = "p:" + ":".join(sorted([ann.id, bob.id]))
 
     def count():
         return lit.redis("pubsub", "numsub", pair).split()[-1]
@@ -234,7 +234,7 @@ def test_a_pair_is_one_channel_of_a_gateway(gateways, lit, ann, bob):
 
 
 def test_an_end_of_friendship_puts_the_light_out_and_a_beginning_brings_it(gateways, lit, ann, bob):
-    pair = "presence:" + ":".join(sorted([ann.id, bob.id]))
+    pair = "p:" + ":".join(sorted([ann.id, bob.id]))
     with Socket(gateways[0], ann) as a, Socket(gateways[1], bob) as b:
         watch(a, bob)
         seen(a, bob, "online")
