@@ -2,14 +2,16 @@
 
 import contextlib
 import email.utils
+import json
 import pathlib
+import subprocess
 import threading
 import time
 
 import httpx
 import pytest
 from client import PATIENCE, Account, Socket, now_ms, poll
-from conftest import running
+from conftest import ROOT, running
 from websockets.exceptions import ConnectionClosed
 
 HEARTBEAT = 1.0
@@ -342,6 +344,25 @@ def test_a_killed_gateway_puts_its_lights_out_but_not_of_those_who_came_back(gat
                 assert frames(a, carl) == []
         finally:
             lit("start", "gateway-2")
+
+
+@pytest.mark.parametrize("option, shown", [("--stay-away", 40), (None, 0)], ids=["gone", "back"])
+def test_the_load_scenario_sees_a_killed_gateway(lit, parley_load, tmp_path, option, shown):
+    """Of 40 users in a ring, half are at the gateway that dies, each with two of four friends at the other one."""
+    (tmp_path / "faults").write_text("2s kill gateway-1\n")
+    command = [
+        parley_load, "presence", "--stack", lit.directory / "stack.json", "--users", 40, "--friends", 4, "--rate", 0,
+        "--messages", 20, "--seed-users", "--warmup", 1, "--duration", 5, "--faults", tmp_path / "faults",
+        "--stack-command", ROOT / "Scripts/stack", "--json", tmp_path / "presence.json", *([option] if option else []),
+    ]
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240, check=False)
+    finally:
+        lit("start", "gateway-1")
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    result = json.loads((tmp_path / "presence.json").read_text())
+    assert (result["unexpected_closes"], result["gone_shown"], result["wrong"]) == (20, shown, 0)
+    assert result["acked"] > 0 and result["delivered"] == 2 * result["acked"]
 
 
 def test_redis_emptied_or_restarted_shows_the_right_picture_again(gateways, lit, ann, bob):
