@@ -163,6 +163,13 @@ def build(request):
     return request.config.getoption("--build")
 
 
+@pytest.fixture(scope="session")
+def parley_load(build):
+    """The command line of parley-load."""
+    directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
+    return str(directory / "parley-load")
+
+
 @contextlib.contextmanager
 def running(build, gateways=2, workers=1, **settings):
     """A stack that runs, its processes with these settings."""
