@@ -5,20 +5,19 @@ import ParleyServer
 import Synchronization
 
 struct Top: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Show the whole deployment, anew each second, until q or Ctrl-C.",
-        discussion: "Needs Redis alone. Into a pipe it writes plain text, a frame each second."
+    static let configuration = CommandConfiguration.reading(
+        [.top],
+        "Show the whole deployment, anew each second; into a pipe as plain text. Needs Redis alone."
     )
 
-    @OptionGroup var common: CommonOptions
+    @OptionGroup var options: SettingOptions
 
     @Flag(help: "Write one frame and end.")
     var once = false
 
     func run() async throws {
         try await explaining {
-            let (settings, _) = try common.settings()
-            var view = try await TopView(settings: settings)
+            var view = try await TopView(settings: options.read(for: [.top]))
             if once {
                 _ = Output.write(try await view.lines().joined(separator: "\n") + "\n")
             } else if let terminal = Terminal() {

@@ -32,11 +32,12 @@ public struct TopView {
                 client.start()
                 return client
             } catch {
-                throw Settings.Problem(description: "Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
+                throw Settings.Problem("Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
             }
         }
         redis = try open(settings.redisURL)
-        registry = settings.volatileRedisURL == settings.redisURL ? redis : try open(settings.volatileRedisURL)
+        let other = settings.volatileRedisURL.flatMap { $0 == settings.redisURL ? nil : $0 }
+        registry = try other.map(open) ?? redis
     }
 
     /// Where it looks, without a password.
@@ -54,7 +55,7 @@ public struct TopView {
             if let stalls = try? await stalls() { lines.append(stalls) }
             return lines
         } catch let error as RedisError {
-            throw Settings.Problem(description: "Redis does not answer: \(error.message)")
+            throw Settings.Problem("Redis does not answer: \(error.message)")
         }
     }
 

@@ -78,7 +78,11 @@ final class GatewayServices: Sendable {
     func setBacklogged(_ value: Bool) { backlogged.store(value, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
-        UpgradeCheck(origins: origins, isFull: isDraining || isFull)
+        UpgradeCheck(
+            origins: origins,
+            isFull: isDraining || isFull,
+            servesSockets: configuration.serves != .api
+        )
     }
 
     /// - Returns: the headers of the 101 answer besides those of RFC 6455.
