@@ -36,9 +36,11 @@ public struct WorkerProcess {
             logger: logger
         )
         let status = WorkerStatus()
+        let roles = settings.roles.map(\.rawValue).sorted().joined(separator: ",")
         var services: [any Service] = [
             WorkerRegistration(
                 name: name,
+                roles: roles,
                 status: status,
                 redis: stores.redis,
                 postgres: stores.postgres,
@@ -68,7 +70,6 @@ public struct WorkerProcess {
                 )
             )
         }
-        let roles = settings.roles.map(\.rawValue).sorted().joined(separator: ",")
         logger.notice("worker starts", metadata: ["name": "\(name)", "roles": "\(roles)"])
         let work = ServiceGroup(
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
