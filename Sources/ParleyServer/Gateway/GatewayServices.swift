@@ -19,6 +19,7 @@ final class GatewayServices: Sendable {
     let origins: OriginList
     let registry: GatewayRegistry
     let presence: Presence
+    let admission: Admission
     let logger: Logger
 
     private let sessions = Atomic<Int>(0)
@@ -38,6 +39,7 @@ final class GatewayServices: Sendable {
         origins: OriginList,
         registry: GatewayRegistry,
         presence: Presence,
+        admission: Admission = Admission(.off),
         logger: Logger
     ) {
         self.configuration = configuration
@@ -53,8 +55,12 @@ final class GatewayServices: Sendable {
         self.origins = origins
         self.registry = registry
         self.presence = presence
+        self.admission = admission
         self.logger = logger
     }
+
+    /// What this process refused.
+    var refusals: Refusals { admission.refusals }
 
     /// Sockets, and polls that wait.
     var sessionCount: Int { sessions.load(ordering: .relaxed) }

@@ -26,6 +26,7 @@ extension Session {
             return close(.unauthorized, "the token is not valid, or no longer")
         }
         stage = .attaching
+        signedIn(resumes: auth.resume != nil)
         self.identity = identity
         device = auth.device
         isEphemeral = auth.ephemeral

@@ -50,6 +50,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Questions to Redis that have no bound of their own and are not answered yet.
     private(set) var unansweredCalls = 0
 
+    private let visit: Visit?
     private var decoder: WebSocketDecoder
     private var context: ChannelHandlerContext?
     private var life = Heartbeat()
@@ -70,10 +71,11 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         return buffer
     }()
 
-    init(hub: SessionHub, services: GatewayServices) {
+    init(hub: SessionHub, services: GatewayServices, visit: Visit?) {
         self.hub = hub
         self.services = services
-        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.configuration.maximumFrame)
+        self.visit = visit
+        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.admission.configuration.firstFrame)
     }
 
     /// Whether the socket takes more for now, as its channel last said.
@@ -137,6 +139,12 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    /// Its token is good: it is no stranger any more.
+    func signedIn(resumes: Bool) {
+        decoder.maxMessageBytes = services.configuration.maximumFrame
+        services.admission.began(visit, resumes: resumes)
+    }
 
     // MARK: Frames in
 

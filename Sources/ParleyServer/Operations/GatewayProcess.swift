@@ -20,6 +20,7 @@ public struct GatewayProcess {
     /// - Throws: `Settings.Problem` when it cannot start.
     public func run() async throws {
         let configuration = try settings.gateway()
+        let admission = Admission(try settings.admission())
         let commit = try settings.commit()
         let groups = try settings.groups()
         let friends = try settings.friends()
@@ -30,7 +31,7 @@ public struct GatewayProcess {
         let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
         let hasher = PasswordHasher(configuration: .init(cost: try settings.passwordCost()))
 
-        let services = makeServices(configuration, commit, groups, keys, stores)
+        let services = makeServices(configuration, admission, commit, groups, keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
         let registry = services.registry
@@ -77,6 +78,7 @@ public struct GatewayProcess {
 
     private func makeServices(
         _ configuration: GatewayConfiguration,
+        _ admission: Admission,
         _ commit: CommitConfiguration,
         _ groups: GroupConfiguration,
         _ keys: TokenKeys,
@@ -102,6 +104,7 @@ public struct GatewayProcess {
             origins: OriginList(configuration.allowedOrigins),
             registry: GatewayRegistry(redis: stores.redis),
             presence: stores.presence(configuration.presenceTerms, logger: logger),
+            admission: admission,
             logger: logger
         )
     }

@@ -1,6 +1,7 @@
 public import Logging
 import NIOCore
 import NIOPosix
+import ParleyCore
 import RedisClient
 
 #if canImport(FoundationEssentials)
@@ -115,6 +116,43 @@ public struct Settings: Sendable {
         gateway.changeWindow = 1000 * Int64(try integer("PARLEY_CHANGE_WINDOW_S", default: 86_400, in: 0...1 << 40))
         gateway.acknowledgement = try choice("PARLEY_ACK", default: .committed)
         return gateway
+    }
+
+    func admission() throws(Problem) -> AdmissionConfiguration {
+        var admission = AdmissionConfiguration()
+        switch values["PARLEY_RATE_LIMITS"] ?? "on" {
+        case "on": admission.isOn = true
+        case "off": admission.isOn = false
+        case let other: throw Problem(description: "PARLEY_RATE_LIMITS: \(other) is neither on nor off")
+        }
+        let addresses = admission.addresses
+        admission.addresses.connections =
+            try integer("PARLEY_ADDRESS_CONNECTIONS", default: addresses.connections, in: 1...10_000_000)
+        admission.addresses.strangers =
+            try integer("PARLEY_ADDRESS_STRANGERS", default: addresses.strangers, in: 1...10_000_000)
+        for text in (values["PARLEY_LIMITS"] ?? "").split(separator: ",") {
+            let parts = text.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2, let activity = Activity(rawValue: String(parts[0])),
+                admission.limits[activity] != nil, let limit = RateLimit(parts[1])
+            else {
+                let names = admission.limits.keys.map(\.rawValue).sorted().joined(separator: ", ")
+                throw Problem(
+                    description: "PARLEY_LIMITS: \(text) is no limit like send=10/s:60 (count/unit:burst), of \(names)"
+                )
+            }
+            admission.limits[activity] = limit
+        }
+        var proxies: [AddressRange] = []
+        for text in (values["PARLEY_TRUSTED_PROXIES"] ?? "").split(separator: ",") {
+            guard let range = AddressRange(text) else {
+                throw Problem(
+                    description: "PARLEY_TRUSTED_PROXIES: \(text) is no address, and no range like 10.0.0.0/8"
+                )
+            }
+            proxies.append(range)
+        }
+        admission.proxies = TrustedProxies(proxies)
+        return admission
     }
 
     func commit() throws(Problem) -> CommitConfiguration {
