@@ -2,6 +2,8 @@
 addresses of its own, so that none uses up another's."""
 
 import base64
+import collections
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -10,15 +12,22 @@ import socket
 import time
 import urllib.parse
 
+import httpx
 import pytest
-from client import PATIENCE, Account, Socket, frame, poll
+from client import PASSWORD, PATIENCE, Account, Socket, frame, poll, uuid7
 from conftest import running
+from websockets.exceptions import ConnectionClosed
 
 STRANGERS = 60
 CONNECTIONS = 100
 PROXY = "127.0.0.100"
+BACKLOG = 120
+# The lasting rates are slow: a busy machine must not take for longer than the tests to reach them.
 LIMITS = {
-    "handshake": "40/s:80",
+    "handshake": "20/s:40", "send": "10/m:40", "change": "10/m:5", "typing": "10/m:5", "read": "10/m:5",
+    "watch": "20/m:20", "sync": "10/m:5", "history": "20/m:20", "search": "10/m:5", "friend": "10/m:5",
+    "password": "10/m:5", "request": "10/m:5", "frame": "10/m:40", "signup": "60/m:60", "token": "10/m:5",
+    "login": "20/m:30", "account": "10/m:8", "guess": "10/m:4",
 }
 hosts = (f"127.0.{third}.{fourth}" for third in itertools.count(1) for fourth in range(1, 250))
 
@@ -27,7 +36,7 @@ hosts = (f"127.0.{third}.{fourth}" for third in itertools.count(1) for fourth in
 def limited(build):
     settings = {
         "PARLEY_ADDRESS_STRANGERS": str(STRANGERS), "PARLEY_ADDRESS_CONNECTIONS": str(CONNECTIONS),
-        "PARLEY_TRUSTED_PROXIES": PROXY, "PARLEY_LIMITS": ",".join(f"{name}={limit}" for name, limit in LIMITS.items()),
+        "PARLEY_TRUSTED_PROXIES": PROXY, "PARLEY_BACKLOG": str(BACKLOG), "PARLEY_LIMITS": ",".join(f"{name}={limit}" for name, limit in LIMITS.items()),
     }
     with running(build, options=["--rate-limits"], **settings) as stack:
         yield stack
@@ -52,8 +61,8 @@ def opened(url, host):
     return connection
 
 
-def upgrade(connection, **headers):
-    """Asks for a socket; gives the answer's status, headers and body."""
+def ask(connection, **headers):
+    """Asks for a socket."""
     key = base64.b64encode(os.urandom(16)).decode()
     given = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     request = (
@@ -62,6 +71,11 @@ def upgrade(connection, **headers):
     )
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # turned away before it was said
         connection.sendall(request.encode())
+
+
+def upgrade(connection, **headers):
+    """Asks for a socket; gives the answer's status, headers and body."""
+    ask(connection, **headers)
     return answer(connection)
 
 
@@ -158,22 +172,29 @@ def test_an_address_has_so_many_connections(url, host):
 
 
 def test_a_storm_of_handshakes_is_spread_and_then_let_in(url):
-    addresses = [next(hosts) for _ in range(5)]
-    waiting = [(0.0, addresses[number % 5]) for number in range(300)]
-    refusals, begin = 0, time.monotonic()
-    while waiting:
-        due, address = min(waiting)
-        waiting.remove((due, address))
-        time.sleep(max(0, begin + due - time.monotonic()))
-        with opened(url, address) as connection:
-            status, headers, body = upgrade(connection)
+    begin, refusals, waiting = time.monotonic(), 0, []
+    with contextlib.ExitStack() as stack:
+        # All at once: asked before any of them is answered.
+        storm = [(host, stack.enter_context(opened(url, host))) for host in itertools.islice(hosts, 5) for _ in range(50)]
+        for _, connection in storm:
+            ask(connection)
+        for host, connection in storm:
+            status, headers, body = answer(connection)
             if status != 101:
                 refusals += 1
+                waiting.append((time.monotonic() + wait_of(status, headers, body), host))
+    assert refusals > 50
+    while waiting:
+        due, host = min(waiting)
+        waiting.remove((due, host))
+        time.sleep(max(0, due - time.monotonic()))
+        with opened(url, host) as connection:
+            status, headers, body = upgrade(connection)
+            if status != 101:
                 wait = wait_of(status, headers, body)
                 assert wait < 60
-                waiting.append((time.monotonic() - begin + wait, address))
+                waiting.append((time.monotonic() + wait, host))
         assert time.monotonic() - begin < 120, f"{len(waiting)} are still outside"
-    assert refusals > 50
 
 
 def test_a_handshake_is_to_be_quick_and_short(url, host):
@@ -213,3 +234,234 @@ def test_only_the_proxy_says_where_a_client_is_from(url, host):
         poll(lambda: upgrade(stack.enter_context(opened(url, PROXY)), X_Forwarded_For="198.51.100.8")[0] == 101)
         assert "2001:db8:1:2::" in fill(PROXY, X_Forwarded_For="2001:db8:1:2:3::4")
         assert host in fill(host, X_Forwarded_For="198.51.100.9")
+
+
+def exhausted(attempt, burst):
+    """Repeats an attempt until it is refused; gives what the refusal says, when it may be repeated and what was before."""
+    passed = []
+    while len(passed) <= 4 * burst + 20:
+        answer = attempt()
+        if answer.status_code == 429:
+            problem = answer.json()
+            assert problem["code"] == "rate_limited" and problem["status"] == 429
+            assert problem["retry_ms"] > 0 and int(answer.headers["retry-after"]) * 1000 >= problem["retry_ms"]
+            return time.monotonic() + problem["retry_ms"] / 1000, passed
+        passed.append(answer.status_code)
+    raise AssertionError(f"never refused: {passed}")
+
+
+def burst(name):
+    return int(LIMITS[name].partition(":")[2])
+
+
+def test_each_request_has_a_limit_that_ends_when_it_says(url):
+    ann, bob = Account(url, "ann"), Account(url, "bob")
+    conv = ann.conv(bob)
+
+    def calls(who, other):
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {who.token}"}, timeout=PATIENCE)
+        return {
+            "send": lambda: client.post(
+                f"/v1/conversations/{conv}/messages", headers={"Idempotency-Key": uuid7()}, json={"body": "hello"}
+            ),
+            "change": lambda: client.patch(
+                f"/v1/conversations/{conv}/messages/1", headers={"Idempotency-Key": uuid7()}, json={"body": "hello"}
+            ),
+            "read": lambda: client.post(f"/v1/conversations/{conv}/read", json={"seq": 1}),
+            "history": lambda: client.get("/v1/conversations"),
+            "search": lambda: client.get("/v1/users", params={"prefix": "bob"}),
+            "sync": lambda: client.get("/v1/sync"),
+            "friend": lambda: client.post("/v1/friends/requests", json={"user": other.id}),
+            "password": lambda: client.put("/v1/me/password", json={"password": "wrong", "new_password": "x"}),
+            "request": lambda: client.get("/v1/me"),
+        }
+
+    mine, others, again = calls(ann, bob), calls(bob, ann), {}
+    for name, call in mine.items():
+        again[name], passed = exhausted(call, burst(name))
+        assert len(passed) >= burst(name), f"{name}: {passed}"
+        assert others[name]().status_code != 429, f"{name}: another user is harmed"
+    for name, due in again.items():
+        time.sleep(max(0, due - time.monotonic()))
+        poll(lambda name=name: mine[name]().status_code != 429)
+
+
+def test_each_frame_has_a_limit_that_ends_when_it_says(url):
+    ann, bob = Account(url, "ann"), Account(url, "bob")
+    conv, mid = ann.conv(bob), "250477757187403776"
+    frames = {
+        "send": lambda: {"op": "send", "cid": uuid7(), "to": bob.id, "body": "hello"},
+        "change": lambda: {"op": "edit", "cid": uuid7(), "conv": conv, "mid": mid, "body": "hello"},
+        "typing": lambda: {"op": "typing", "conv": conv},
+        "read": lambda: {"op": "read", "conv": conv, "seq": 1},
+        "watch": lambda: {"op": "watch", "users": [bob.id]},
+        "sync": lambda: {"op": "sync", **one.cursor},
+    }
+
+    def refusal(name):
+        """What a frame gets, if it is refused for its limit."""
+        key = f"{name}{next(counter)}"
+        one.send(**frames[name](), id=key)
+        # The limit answers at once: before the pong.
+        one.barrier()
+        for frame in one.backlog:
+            if frame["op"] == "error" and frame.get("id") == key and frame["code"] == "rate_limited":
+                assert frame["retry_ms"] > 0
+                return frame
+        return None
+
+    counter, again = itertools.count(), {}
+    one, other = talk(url, ann, bob)
+    with one, other:
+        for name in frames:
+            for number in range(4 * burst(name) + 20):
+                if error := refusal(name):
+                    break
+            assert error and number >= burst(name), name
+            assert ("cid" in error) == (name in ("send", "change"))
+            again[name] = time.monotonic() + error["retry_ms"] / 1000
+        # Neither another user nor this one's other frames are harmed.
+        other.message("hello", to=ann.id)
+        one.wait(type="message", body="hello", **{"from": bob.id})
+        for name, due in again.items():
+            time.sleep(max(0, due - time.monotonic()))
+            poll(lambda name=name: not refusal(name))
+
+
+def test_who_does_not_wait_is_sent_away(url):
+    ann, bob = Account(url, "ann"), Account(url, "bob")
+    one, other = talk(url, ann, bob)
+    with one, other:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(1000):
+                one.send(op="watch", users=[])
+        assert one.closed() == 4101
+        assert any(frame.get("code") == "rate_limited" and frame["retry_ms"] > 0 for frame in one.backlog)
+        other.barrier()
+    # Who comes back and behaves is welcome.
+    with talk(url, ann)[0] as again:
+        again.barrier()
+
+
+class Door:
+    """Signs in from an address."""
+
+    def __init__(self, url, host):
+        self.client = httpx.Client(base_url=url, transport=httpx.HTTPTransport(local_address=host), timeout=PATIENCE)
+
+    def __call__(self, name, password="not the password"):
+        return self.client.post("/v1/login", json={"username": name, "password": password})
+
+
+def test_an_account_is_not_guessed_nor_its_owner_locked_out(url):
+    ann, home = Account(url, "ann"), Door(url, next(hosts))
+    assert home(ann.username, PASSWORD).status_code == 200
+    # From one address, for a name that exists and for one that does not.
+    for name in (ann.username, "nobody-has-this-name"):
+        again, passed = exhausted(lambda name=name, door=Door(url, next(hosts)): door(name), burst("guess"))
+        assert set(passed) == {401} and len(passed) >= burst("guess")
+    # From many.
+    statuses = [Door(url, next(hosts))(ann.username).status_code for _ in range(4 * burst("account"))]
+    assert set(statuses) == {401, 429}
+    assert home(ann.username, PASSWORD).status_code == 200
+    # The world's allowance is a slow one, not a lock.
+    time.sleep(max(0, again - time.monotonic()))
+    poll(lambda: Door(url, next(hosts))(ann.username, PASSWORD).status_code == 200)
+
+
+def test_signing_up_and_tokens_are_limited_by_address(url, host):
+    client = httpx.Client(base_url=url, transport=httpx.HTTPTransport(local_address=host), timeout=PATIENCE)
+    for name, body in (
+        ("signup", {"username": "A bad name", "password": PASSWORD}), ("token", {"refresh_token": "x" * 43}),
+    ):
+        again, passed = exhausted(lambda name=name, body=body: client.post(f"/v1/{name}", json=body), burst(name))
+        assert len(passed) >= burst(name) and set(passed) <= {401, 422}
+        assert httpx.post(f"{url}/v1/{name}", json=body, timeout=PATIENCE).status_code != 429
+        time.sleep(max(0, again - time.monotonic()))
+        poll(lambda name=name, body=body: client.post(f"/v1/{name}", json=body).status_code != 429)
+
+
+def test_a_burst_of_sign_ins_costs_no_hashing(url, host):
+    ann, bob = Account(url, "ann"), Account(url, "bob")
+    tries, connections = int(os.environ.get("PARLEY_TEST_SIGN_INS", "2000")), 4
+    body = json.dumps({"username": ann.username, "password": "not the password"}).encode()
+    request = (
+        f"POST /v1/login HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
+
+    def hammer(_):
+        statuses = collections.Counter()
+        with opened(url, host) as connection, connection.makefile("rb") as reader:
+            for _ in range(tries // connections):
+                connection.sendall(request)
+                status = int(reader.readline().split()[1])
+                statuses[status] += 1
+                length = 0
+                while line := reader.readline().strip():
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                reader.read(length)
+        return statuses
+
+    begin = time.monotonic()
+    one, other = talk(url, ann, bob)
+    with one, other, concurrent.futures.ThreadPoolExecutor(connections) as pool:
+        hammering = [pool.submit(hammer, number) for number in range(connections)]
+        for number in range(10):
+            one.message(f"{number}", to=bob.id)
+            assert other.wait(type="message", body=str(number))
+        statuses = sum((one.result() for one in hammering), collections.Counter())
+    elapsed = time.monotonic() - begin
+    assert sum(statuses.values()) == tries and set(statuses) == {401, 429}
+    # Only these were hashed.
+    assert statuses[401] <= burst("guess") + elapsed / 6 + 1
+    print(f"{tries} sign-ins in {elapsed:.1f} s: {dict(statuses)}")
+
+
+def test_under_load_what_matters_least_is_given_up_first(limited, url):
+    users = [Account(url, "crowd") for _ in range(5)]
+    sockets = talk(url, *users)
+    with contextlib.ExitStack() as stack:
+        for one in sockets:
+            stack.enter_context(one)
+        reader = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {users[0].token}"}, timeout=PATIENCE
+        )
+
+        def error(socket, **frame):
+            name = uuid7()
+            socket.send(**frame, id=name)
+            socket.barrier()
+            found = [answer for answer in socket.backlog if answer["op"] == "error" and answer.get("id") == name]
+            return found[0] if found and found[0]["code"] == "overloaded" else None
+
+        def sent(number):
+            """Whether one more message is committed, of whoever may send one."""
+            sender, other = sockets[number % 5], users[(number + 1) % 5]
+            cid = uuid7()
+            sender.send(op="send", cid=cid, to=other.id, body="hello")
+            answer = sender.wait(cid=cid)
+            assert answer["op"] == "sent" or answer["retry_ms"] > 0
+            return answer["op"] == "sent"
+
+        limited("stop", "worker-1")
+        try:
+            # Nothing is archived: presence goes first, while sends go on.
+            numbers = itertools.count()
+            acknowledged = 0
+            while acknowledged < BACKLOG * 83 // 100:
+                acknowledged += sent(next(numbers))
+            refusal = poll(lambda: error(sockets[4], op="watch", users=[]))
+            assert refusal["retry_ms"] > 0
+            assert reader.get("/v1/conversations").status_code == 200
+            while acknowledged < BACKLOG * 97 // 100:
+                acknowledged += sent(next(numbers))
+            answer = poll(lambda: (found := reader.get("/v1/conversations")).status_code == 503 and found)
+            assert answer.json()["code"] == "overloaded" and int(answer.headers["retry-after"]) > 0
+            answer = poll(lambda: (found := Door(url, next(hosts))("nobody")).status_code == 503 and found)
+            assert answer.json()["code"] == "overloaded"
+            assert sent(next(numbers)), "sends go last"
+        finally:
+            limited("start", "worker-1")
+        poll(lambda: reader.get("/v1/conversations").status_code == 200, seconds=60)
+        poll(lambda: not error(sockets[4], op="watch", users=[]), seconds=60)

@@ -1,9 +1,12 @@
+import HTTPTypes
+import Hummingbird
 import NIOCore
 import ParleyCore
 import ParleyWire
+import RedisClient
 import Synchronization
 
-/// Who may come in. Asked before anything is done for a connection or a socket.
+/// Who may come in, and what is done for them now. Asked before anything is done.
 final class Admission: Sendable {
     private struct Doors {
         var counts: AddressCounts
@@ -17,10 +20,16 @@ final class Admission: Sendable {
 
     let configuration: AdmissionConfiguration
     let refusals = Refusals()
+    /// nil where nothing is limited.
+    let limiter: RateLimiter?
     private let doors: Mutex<Doors>
+    /// A bit for each load that is given up.
+    private let shedding = Atomic<UInt8>(0)
 
-    init(_ configuration: AdmissionConfiguration) {
+    /// - Parameter redis: for limits of all gateways together; each gateway has its own without.
+    init(_ configuration: AdmissionConfiguration, redis: RedisClient? = nil) {
         self.configuration = configuration
+        limiter = redis.flatMap { configuration.isOn ? RateLimiter(limits: configuration.limits, redis: $0) : nil }
         doors = Mutex(
             Doors(
                 counts: AddressCounts(limits: configuration.addresses),
@@ -54,13 +63,67 @@ final class Admission: Sendable {
         return self.visit(configuration.proxies.client(of: peer, forwarded: forwarded), .handshake)
     }
 
-    /// A socket signed in.
-    ///
-    /// - Parameter resumes: as it says.
-    func began(_ visit: Visit?, resumes: Bool) {
-        visit?.becameKnown()
-        guard configuration.isOn, !resumes else { return }
+    /// A session begins that will read its lists and history.
+    func beganFresh() {
+        guard configuration.isOn else { return }
         doors.withLock { $0.gate?.beganFresh(at: Self.now()) }
+    }
+
+    // MARK: What is done for them
+
+    /// For what was given up for now. Not everybody comes back at once.
+    static var shed: HTTPProblem {
+        HTTPProblem(.overloaded, "The service is busy.", retryMilliseconds: .random(in: 2000...8000))
+    }
+
+    func shed(_ loads: Set<LoadShedder.Load>) {
+        let bits = LoadShedder.Load.allCases.enumerated().reduce(0 as UInt8) {
+            loads.contains($1.element) ? $0 | 1 << UInt8($1.offset) : $0
+        }
+        shedding.store(bits, ordering: .relaxed)
+    }
+
+    func sheds(_ activity: Activity) -> Bool {
+        let bits = shedding.load(ordering: .relaxed)
+        guard bits != 0, let load = activity.load, let index = LoadShedder.Load.allCases.firstIndex(of: load)
+        else { return false }
+        return bits & 1 << UInt8(index) != 0
+    }
+
+    /// A request of somebody who is signed in.
+    ///
+    /// - Throws: `overloaded`, `rate_limited`.
+    func admit(_ request: Request, of user: UserID) async throws(HTTPProblem) {
+        guard let limiter else { return }
+        let activity = Activity(request)
+        guard !sheds(activity) else { throw Self.shed }
+        let demand = RateLimiter.Demand(activity: activity, subject: user.description)
+        if activity.isCostly { try await limiter.require([demand]) } else { try limiter.require(here: demand) }
+    }
+
+    /// A request of somebody who is not.
+    func admit(_ activity: Activity, _ request: Request, _ context: ParleyRequestContext) async throws(HTTPProblem) {
+        guard let limiter else { return }
+        guard !sheds(activity) else { throw Self.shed }
+        try await limiter.require([.init(activity: activity, subject: address(request, context))])
+    }
+
+    /// A password for an account, which perhaps does not exist; nil for what cannot be the name of one.
+    func admitLogin(to account: String?, _ request: Request, _ context: ParleyRequestContext) async throws(HTTPProblem)
+    {
+        guard let limiter else { return }
+        guard !sheds(.login) else { throw Self.shed }
+        try await limiter.requireLogin(to: account, from: address(request, context))
+    }
+
+    func signedIn(to account: String, _ request: Request, _ context: ParleyRequestContext) async {
+        await limiter?.remember(address(request, context), asKnownTo: account)
+    }
+
+    private func address(_ request: Request, _ context: ParleyRequestContext) -> String {
+        guard let peer = ClientAddress(context.channel.remoteAddress) else { return "unknown" }
+        let forwarded = request.headers[values: .xForwardedFor]
+        return configuration.proxies.client(of: peer, forwarded: forwarded).network.description
     }
 
     private func visit(_ address: ClientAddress, _ activity: Activity) -> Answer {
@@ -115,4 +178,8 @@ extension ClientAddress {
         guard let text = address?.ipAddress else { return nil }
         self.init(text)
     }
+}
+
+extension HTTPField.Name {
+    fileprivate static let xForwardedFor = Self("X-Forwarded-For")!
 }

@@ -24,7 +24,7 @@ final class GatewayServices: Sendable {
 
     private let sessions = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)
-    private let backlogged = Atomic<Bool>(false)
+    private let backlog = Atomic<Int>(0)
 
     init(
         configuration: GatewayConfiguration,
@@ -80,8 +80,10 @@ final class GatewayServices: Sendable {
     func beginDrain() { draining.store(true, ordering: .relaxed) }
 
     /// Too much waits for the archive: no sends for now.
-    var isBacklogged: Bool { backlogged.load(ordering: .relaxed) }
-    func setBacklogged(_ value: Bool) { backlogged.store(value, ordering: .relaxed) }
+    var isBacklogged: Bool { backlog.load(ordering: .relaxed) > configuration.backlogLimit }
+    /// Of what may wait.
+    var backlogShare: Double { Double(backlog.load(ordering: .relaxed)) / Double(configuration.backlogLimit) }
+    func setBacklog(_ entries: Int) { backlog.store(entries, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
         UpgradeCheck(origins: origins, isFull: isDraining || isFull)

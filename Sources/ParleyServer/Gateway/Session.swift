@@ -51,6 +51,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private(set) var unansweredCalls = 0
 
     private let visit: Visit?
+    /// Its user's, once that is known; nil where nothing is limited.
+    private(set) var allowance: Allowance?
     private var decoder: WebSocketDecoder
     private var context: ChannelHandlerContext?
     private var life = Heartbeat()
@@ -141,9 +143,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
     /// Its token is good: it is no stranger any more.
-    func signedIn(resumes: Bool) {
+    func signedIn(_ user: UserID) {
+        allowance = services.admission.limiter?.allowance(of: user.description)
         decoder.maxMessageBytes = services.configuration.maximumFrame
-        services.admission.began(visit, resumes: resumes)
+        visit?.becameKnown()
     }
 
     // MARK: Frames in
@@ -187,6 +190,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     private func handle(_ frame: ClientFrame) {
+        guard admits(frame) else { return }
         switch frame.operation {
         case .send(let send): submit(send, id: frame.id)
         case .ack(let q): acknowledge(q)
@@ -233,7 +237,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func endCall() { unansweredCalls -= 1 }
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
-    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil) {
+    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil, _ activity: Activity = .frame) {
+        services.refusals.count(activity, error.code)
         write(ServerFrame(error, retryMilliseconds: retryMilliseconds))
         guard error.code == .badFrame else { return }
         badFrames += 1

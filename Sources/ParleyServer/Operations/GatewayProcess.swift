@@ -20,7 +20,7 @@ public struct GatewayProcess {
     /// - Throws: `Settings.Problem` when it cannot start.
     public func run() async throws {
         let configuration = try settings.gateway()
-        let admission = Admission(try settings.admission())
+        let limits = try settings.admission()
         let commit = try settings.commit()
         let groups = try settings.groups()
         let friends = try settings.friends()
@@ -31,6 +31,7 @@ public struct GatewayProcess {
         let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
         let hasher = PasswordHasher(configuration: .init(cost: try settings.passwordCost()))
 
+        let admission = Admission(limits, redis: stores.volatile)
         let services = makeServices(configuration, admission, commit, groups, keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
@@ -40,7 +41,8 @@ public struct GatewayProcess {
             store: AccountStore(pool: stores.postgres),
             hasher: hasher,
             tokens: services.tokens,
-            revocations: revocations
+            revocations: revocations,
+            admission: admission
         )
         let relations = RelationActions(
             outbox: stores.relations(commit),
@@ -60,6 +62,12 @@ public struct GatewayProcess {
             ),
             services: [
                 Registration(registry: registry, services: services), BacklogGuard(services: services),
+                Overload(
+                    services: services,
+                    postgres: stores.postgres,
+                    hasher: hasher,
+                    lag: EventLoopLag(eventLoops)
+                ),
                 Drain(services: services),
             ],
             eventLoopGroupProvider: .shared(group),
@@ -139,7 +147,7 @@ public struct GatewayProcess {
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: CORSMiddleware(origins: services.origins))
-        router.add(middleware: ProblemMiddleware())
+        router.add(middleware: ProblemMiddleware(refusals: services.refusals))
         AccountRoutes(accounts: accounts).add(to: router)
         let presence = services.presence
         ProfileRoutes(accounts: accounts) {

@@ -11,7 +11,10 @@ import PostgresClient
 public struct ProblemMiddleware: RouterMiddleware {
     public typealias Context = ParleyRequestContext
 
-    public init() {}
+    private let refusals: Refusals?
+
+    /// - Parameter refusals: counts what was refused.
+    init(refusals: Refusals? = nil) { self.refusals = refusals }
 
     public func handle(
         _ request: Request,
@@ -21,7 +24,9 @@ public struct ProblemMiddleware: RouterMiddleware {
         do {
             return try await next(request, context)
         } catch {
-            return try Self.problem(for: error, logger: context.logger).response()
+            let problem = Self.problem(for: error, logger: context.logger)
+            refusals?.count(Activity(request), problem.code)
+            return try problem.response()
         }
     }
 

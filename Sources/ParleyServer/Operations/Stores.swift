@@ -7,7 +7,7 @@ import RedisClient
 /// A process's connections to Redis and PostgreSQL, and what is built directly on them.
 struct Stores: Sendable {
     let redis: RedisClient
-    /// The same where there is no other.
+    /// For what may be lost: channels of presence, rate limits. The same where there is no other.
     let volatile: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
@@ -48,8 +48,13 @@ struct Stores: Sendable {
                 var configuration = try RedisConfiguration(url: settings.volatileRedisURL)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
-                volatile = try RedisClient(configuration: configuration, eventLoops: eventLoops, logger: logger)
-                // Presence alone waits for it.
+                volatile = try RedisClient(
+                    configuration: configuration,
+                    eventLoops: eventLoops,
+                    logger: logger,
+                    prepare: { try await RedisFunctions.library.ensure(on: $0) }
+                )
+                // Nothing waits for it but presence.
                 volatile.start()
             }
         } catch let error as RedisError {
