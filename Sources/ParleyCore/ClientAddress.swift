@@ -64,7 +64,8 @@ public struct ClientAddress: Sendable, Hashable, CustomStringConvertible {
 }
 
 /// Addresses with a common prefix: `10.0.0.0/8`, `fd00::/8`, or one address.
-public struct AddressRange: Sendable, Hashable {
+public struct AddressRange: Sendable, Hashable, CustomStringConvertible {
+    public let description: String
     private let first: ClientAddress
     /// Of 128 bits.
     private let length: Int
@@ -75,6 +76,7 @@ public struct AddressRange: Sendable, Hashable {
         let offset = address.isIPv4 ? 96 : 0
         guard let length = parts.count == 2 ? Int(parts[1]) : 128 - offset, (0...128 - offset).contains(length)
         else { return nil }
+        description = String(text)
         first = address
         self.length = offset + length
     }
@@ -90,10 +92,13 @@ public struct AddressRange: Sendable, Hashable {
 }
 
 /// Who is believed about where a request comes from.
-public struct TrustedProxies: Sendable, Hashable {
+public struct TrustedProxies: Sendable, Hashable, CustomStringConvertible {
     private let ranges: [AddressRange]
 
     public init(_ ranges: [AddressRange] = []) { self.ranges = ranges }
+
+    public var isEmpty: Bool { ranges.isEmpty }
+    public var description: String { ranges.map(\.description).joined(separator: ",") }
 
     public func contains(_ address: ClientAddress) -> Bool { ranges.contains { $0.contains(address) } }
 

@@ -2,7 +2,7 @@
 /// many at once where there was none for a while. It is a token bucket that keeps one number.
 ///
 /// All times are microseconds of one clock, whichever it is.
-public struct RateLimit: Sendable, Hashable {
+public struct RateLimit: Sendable, Hashable, CustomStringConvertible {
     /// Between two, at the lasting rate; at least 1.
     public let interval: Int64
     /// At once, at least 1.
@@ -25,6 +25,15 @@ public struct RateLimit: Sendable, Hashable {
             bound.contains(count), bound.contains(burst)
         else { return nil }
         self.init(count, perSeconds: seconds, burst: burst)
+    }
+}
+
+extension RateLimit {
+    /// As it is read, in the smallest unit that says it.
+    public var description: String {
+        let units: [(name: String, length: Int64)] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
+        let unit = units.first { $0.length * 1_000_000 % interval == 0 } ?? units[3]
+        return "\(unit.length * 1_000_000 / interval)/\(unit.name):\(burst)"
     }
 }
 

@@ -1,8 +1,8 @@
 import Logging
 public import NIOCore
 
-/// A connection that hears many channels and keeps no record of them: for an owner who can tell at any time which they
-/// are, where a record of each would cost more than what it is for. It reconnects by itself; the owner subscribes anew.
+/// A connection that hears channels and keeps no record of them: for an owner who can tell at any time which they are,
+/// where a record of each would cost more than what it is for. It reconnects by itself; the owner subscribes anew.
 ///
 /// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
 public final class RedisFeed: @unchecked Sendable {
@@ -16,36 +16,30 @@ public final class RedisFeed: @unchecked Sendable {
     public let eventLoop: any EventLoop
     private let transport: RedisTransport
     private let logger: Logger
-    private let onMessage: (_ payload: ByteBuffer) -> Void
-    private let onReady: () -> Void
+    private var onMessage: (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void = { _, _ in }
+    private var onReady: () -> Void = {}
 
     private var state = State.disconnected
     private var generation = 0
     private var attempts = 0
-    /// What to run when the server has answered the PINGs that were written, in order.
-    private var barriers = CircularBuffer<() -> Void>()
+    /// Channels that were named in SUBSCRIBE and UNSUBSCRIBE; the server answers for each, in order.
+    private var asked = 0
+    private var answered = 0
+    /// What to run when so many are answered.
+    private var barriers = CircularBuffer<(asked: Int, done: () -> Void)>()
     private var outbound = ByteBuffer()
     private var isFlushScheduled = false
     private var heartbeat: RepeatedTask?
     private var lastHeard = NIODeadline.now()
 
+    /// PING goes out this often, and three times of silence end the connection: a wedged one looks healthy from
+    /// everywhere else.
     private static let heartbeatInterval = TimeAmount.seconds(2)
 
-    /// - Parameters:
-    ///   - onMessage: called on the event loop for every message.
-    ///   - onReady: called on the event loop when there is a connection again, without any subscription.
-    init(
-        eventLoop: any EventLoop,
-        transport: RedisTransport,
-        logger: Logger,
-        onMessage: @escaping (ByteBuffer) -> Void,
-        onReady: @escaping () -> Void
-    ) {
+    init(eventLoop: any EventLoop, transport: RedisTransport, logger: Logger) {
         self.eventLoop = eventLoop
         self.transport = transport
         self.logger = logger
-        self.onMessage = onMessage
-        self.onReady = onReady
     }
 
     // MARK: Subscriptions, on the event loop
@@ -53,21 +47,22 @@ public final class RedisFeed: @unchecked Sendable {
     public var isReady: Bool { if case .ready = state { true } else { false } }
 
     /// Does nothing without a connection: `onReady` is the time for it then.
-    public func subscribe(_ channels: [String]) { if !channels.isEmpty { command(["SUBSCRIBE"] + channels) } }
+    public func subscribe(_ channels: some Collection<String>) { ask("SUBSCRIBE", channels) }
 
-    public func unsubscribe(_ channels: [String]) { if !channels.isEmpty { command(["UNSUBSCRIBE"] + channels) } }
+    public func unsubscribe(_ channels: some Collection<String>) { ask("UNSUBSCRIBE", channels) }
 
     /// Runs `done` when everything asked for before is in force: from then on messages of the channels come here. Never,
     /// if the connection is lost before.
     public func barrier(_ done: @escaping () -> Void) {
-        guard case .ready = state else { return }
-        barriers.append(done)
-        write(RedisCommand("PING", "feed"))
+        guard isReady else { return }
+        if asked == answered { done() } else { barriers.append((asked, done)) }
     }
 
-    private func command(_ arguments: [String]) {
+    private func ask(_ command: String, _ channels: some Collection<String>) {
         eventLoop.preconditionInEventLoop()
-        if case .ready = state { write(RedisCommand(arguments)) }
+        guard isReady, !channels.isEmpty else { return }
+        asked += channels.count
+        write(RedisCommand([command] + channels))
     }
 
     /// Drops the connection as if the network had. For tests.
@@ -77,7 +72,14 @@ public final class RedisFeed: @unchecked Sendable {
 
     // MARK: Life
 
-    func start() {
+    /// - Parameters:
+    ///   - onMessage: called on the event loop for every message.
+    ///   - onReady: called on the event loop when there is a connection again, without any subscription.
+    func start(
+        onMessage: @escaping (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void,
+        onReady: @escaping () -> Void
+    ) {
+        (self.onMessage, self.onReady) = (onMessage, onReady)
         eventLoop.execute {
             self.connect()
             let pause = Self.heartbeatInterval
@@ -92,6 +94,7 @@ public final class RedisFeed: @unchecked Sendable {
             self.state = .closed
             self.heartbeat?.cancel()
             self.barriers.removeAll()
+            (self.onMessage, self.onReady) = ({ _, _ in }, {})
             channel?.close(promise: nil)
         }.get()
     }
@@ -130,10 +133,11 @@ public final class RedisFeed: @unchecked Sendable {
 
     private func lost(_ reason: RedisError) {
         if case .closed = state { return }
-        logger.warning("redis feed lost", metadata: ["reason": "\(reason.message)"])
+        logger.warning("redis subscriptions lost", metadata: ["reason": "\(reason.message)"])
         state = .disconnected
         outbound.clear()
         barriers.removeAll()
+        answered = asked
         eventLoop.scheduleTask(in: transport.configuration.backoff.delay(attempt: attempts)) { self.connect() }
         attempts += 1
     }
@@ -144,8 +148,8 @@ public final class RedisFeed: @unchecked Sendable {
             generation += 1
             lost(RedisError(.timeout, outcome: .unknown, "no answer to PING"))
             channel.close(promise: nil)
-        } else {
-            barrier {}
+        } else if isReady {
+            write(RedisCommand("PING"))
         }
     }
 
@@ -172,18 +176,17 @@ public final class RedisFeed: @unchecked Sendable {
     }
 
     private func dispatch(_ value: RESPValue) {
-        // Without any subscription PING is answered by its argument alone.
-        guard case .array(let parts) = value else { return passBarrier() }
-        guard parts.count >= 2, case .bulk(let kind) = parts[0] else { return }
+        guard case .array(let parts) = value, parts.count >= 2, case .bulk(let kind) = parts[0] else { return }
         switch kind.readableBytesView.first {
-        case UInt8(ascii: "m"): if parts.count == 3, case .bulk(let payload) = parts[2] { onMessage(payload) }
-        case UInt8(ascii: "p"): passBarrier()
-        default: break  // subscribe, unsubscribe
+        case UInt8(ascii: "m"):
+            if parts.count == 3, case .bulk(let channel) = parts[1], case .bulk(let payload) = parts[2] {
+                onMessage(channel, payload)
+            }
+        case UInt8(ascii: "s"), UInt8(ascii: "u"):
+            answered += 1
+            while let first = barriers.first, first.asked <= answered { barriers.removeFirst().done() }
+        default: break  // pong
         }
-    }
-
-    private func passBarrier() {
-        if let done = barriers.popFirst() { done() }
     }
 
     private func write(_ command: RedisCommand) {

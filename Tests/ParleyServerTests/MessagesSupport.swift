@@ -25,7 +25,10 @@ struct MessagesStack: Sendable {
             configuration: RedisConfiguration(url: redis.url),
             eventLoops: [loop],
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            prepare: { try await RedisFunctions.library.ensure(on: $0) }
+            prepare: {
+                try await RedisFunctions.library.ensure(on: $0)
+                await Dashboard.offer(on: $0, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            }
         )
         let outcome: Result<Void, any Error>
         do {

@@ -93,7 +93,8 @@ struct Registration: Service {
                             url: configuration.publicURL,
                             zone: configuration.zone,
                             sessions: services.sessionCount,
-                            capacity: configuration.capacity
+                            // Nobody is sent to where there are no sockets; pages of its origin may connect.
+                            capacity: configuration.serves == .api ? 0 : configuration.capacity
                         )
                     )
                     try await registry.refresh()
@@ -118,6 +119,7 @@ enum GatewayChoice {
         zone: String?,
         using generator: inout some RandomNumberGenerator
     ) -> [GatewayRegistry.Entry] {
+        let entries = entries.filter { $0.capacity > 0 }
         let (near, far) = (entries.filter { $0.zone == zone }, entries.filter { $0.zone != zone })
         return [near, far].flatMap { group in
             var rest = group

@@ -86,7 +86,11 @@ final class GatewayServices: Sendable {
     func setBacklog(_ entries: Int) { backlog.store(entries, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
-        UpgradeCheck(origins: origins, isFull: isDraining || isFull)
+        UpgradeCheck(
+            origins: origins,
+            isFull: isDraining || isFull,
+            servesSockets: configuration.serves != .api
+        )
     }
 
     /// - Returns: the headers of the 101 answer besides those of RFC 6455.

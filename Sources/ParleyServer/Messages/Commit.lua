@@ -6,11 +6,6 @@
 
 local UNIX_2025 = 1735689600000  -- milliseconds; message ids count from here
 
-local function split_id(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-
 -- (ms << 22 | lane << 12 | sequence) in decimal. The product passes 2^53, so it is made in two halves of base 10^7.
 local function message_id(ms, lane, sequence)
   local since = ms - UNIX_2025
@@ -18,15 +13,6 @@ local function message_id(ms, lane, sequence)
   local high = math.floor(since / 1e7) * 4194304 + math.floor(low / 1e7)
   if high == 0 then return string.format('%.0f', low) end
   return string.format('%.0f%07.0f', high, low % 1e7)
-end
-
--- The highest id a stream ever had, '0-0' for none.
-local function last_id(stream)
-  local info = redis.pcall('XINFO', 'STREAM', stream)
-  if info.err then return '0-0' end
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] end
-  end
 end
 
 -- Appends to the commit log at max(now, last + 1), the sequence carrying into the millisecond at 4096.
@@ -64,11 +50,6 @@ end
 local function place_of(ms, sequence) return string.format('%.0f-%04.0f', ms, sequence) end
 
 local function mark(place, conv, user) return conv .. ' ' .. user .. ' ' .. place end
-
-local function is_group(conv) return string.byte(conv) == 103 end
-
--- Whether a user may not write in a direct conversation, by its field closed (see relate).
-local function is_closed(closed, user) return closed and (closed == user or closed == '*') end
 
 -- Leaves recipients of a commit for later: the n-th ones of ARGV[count_at + n], where ARGV[count_at] says how many of
 -- them are co-located. Users of other servers, and those whose queue refused, get a mark each. Of a group a chunk of
@@ -110,12 +91,13 @@ end
 --       group its members, chunks and owed at the end
 -- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
 --       time of a look-up in history or '', dedup window in ms, queue limits, event members (JSON without braces, seq,
---       mid, ts and cid), what the message that it names is to it (below), number of co-located recipients, those
---       recipients, the other recipients (chunks first: see postpone)
+--       mid, ts and cid), what the message that it names is to it (below), '1' if the caller hears what is published to
+--       the sender, number of co-located recipients, those recipients, the other recipients (chunks first: see postpone)
 -- A reply, and a change of a message (an edit, a deletion), names a message: 'named' wants it looked up, '' names none
 -- or one that is a reply's for sure, and '<its seq> <answer to named>' commits a change if there was no other since,
 -- which may have deleted the message; the event members begin with its mid and seq then.
--- Answers one line: 'sent|dup <mid> <seq> <ts> [pending recipients]', 'conflict', 'future', 'lookup <now>',
+-- Answers one line: 'sent <mid> <seq> <ts> <q> [pending recipients]' with the position in the sender's queue if nobody
+--       was woken for it (else '-'), 'dup <mid> <seq> <ts>', 'conflict', 'future', 'lookup <now>',
 --       'named <last change>', 'seed', 'forbidden', 'stale <version> [members of a group]', 'epoch <current>'
 local function send(KEYS, ARGV)
   local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
@@ -169,19 +151,25 @@ local function send(KEYS, ARGV)
   local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, limits, places, pending = tonumber(ARGV[14]), ARGV[11], {}, nil
-  for i = 15, #ARGV do
-    local user, n = ARGV[i], i - 14
-    if blocked or n > colocated
-      or user == sender and enqueue(KEYS[6 + n], user, epoch, own_event, limits)
-      or user ~= sender and enqueue_among(places, KEYS[6 + n], user, event, limits) then
+  local colocated, limits, places, pending, own_q = tonumber(ARGV[15]), ARGV[11], {}, nil, nil
+  for i = 16, #ARGV do
+    local user, n, failure = ARGV[i], i - 15, nil
+    if blocked or n > colocated then
+      failure = true
+    elseif user == sender then
+      failure, own_q = enqueue_own(KEYS[6 + n], user, epoch, own_event, limits, ARGV[14] == '1')
+    else
+      failure = enqueue_among(places, KEYS[6 + n], user, event, limits)
+    end
+    if failure then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
   wake_all(places, epoch, event)
-  if not pending then return 'sent ' .. result end
-  return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 14, ms, sequence, blocked, pending)
+  local answer = 'sent ' .. result .. ' ' .. (own_q or '-')
+  if not pending then return answer end
+  return answer .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 15, ms, sequence, blocked, pending)
 end
 
 redis.register_function('send_@VERSION@', send)

@@ -1,31 +1,5 @@
 -- Sync queues: a stream for each user, whose ids are 0-<q>, and the places of the user's devices in it.
 
-local DAY = 86400000
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
--- A user's devices. The field device:<name> of the user has
--- '<epoch> <q handled> <last heard of> <login> <session, - without a socket>'.
-local function read_devices(user_key)
-  local fields, devices = redis.call('HGETALL', user_key), {}
-  for i = 1, #fields, 2 do
-    local name = string.match(fields[i], '^device:(.*)$')
-    if name then
-      local epoch, q, seen, login, session = string.match(fields[i + 1], '^(%S+) (%d+) (%d+) (%S+) (%S+)$')
-      if q then
-        devices[name] = {epoch = epoch, q = tonumber(q), seen = tonumber(seen), login = login, session = session}
-      end
-    end
-  end
-  return devices
-end
-
--- What stands beside a user's queue, in the same slot and under the same name.
-local function beside(queue_key, kind) return kind .. string.sub(queue_key, 6) end
-
 -- Whether none of a user's devices was heard of for so many milliseconds, and nobody listens. Of a user without
 -- devices, perhaps a reader, it counts from the field since: when this was first asked, or they last came back.
 local function is_absent(queue_key, patience)
@@ -90,6 +64,15 @@ local function wake(user, epoch, q, event) redis.call('PUBLISH', 'user:' .. user
 local function enqueue(queue_key, user, epoch, event, limits)
   local q, failure = append_to_queue(queue_key, event, limits)
   if not q then return failure end
+  wake(user, epoch, q, event)
+end
+
+-- Appends to the queue of whoever caused the event. Readers at the gateway that called, and nowhere else, need not be
+-- woken: it has the event, and the position is returned for it. Returns an error table or nil, and that position.
+local function enqueue_own(queue_key, user, epoch, event, limits, is_here)
+  local q, failure = append_to_queue(queue_key, event, limits)
+  if not q then return failure end
+  if is_here and redis.call('PUBSUB', 'NUMSUB', 'user:' .. user)[2] == 1 then return nil, q end
   wake(user, epoch, q, event)
 end
 

@@ -7,7 +7,7 @@ import RedisClient
 /// A process's connections to Redis and PostgreSQL, and what is built directly on them.
 struct Stores: Sendable {
     let redis: RedisClient
-    /// For what may be lost: channels of presence, rate limits. The same where there is no other.
+    /// For what may be lost, rate limits too. The same where there is no other.
     let volatile: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
@@ -22,9 +22,8 @@ struct Stores: Sendable {
     static func open(_ settings: Settings, name: String, eventLoops: [any EventLoop], logger: Logger) async throws
         -> Stores
     {
-        var postgresConfiguration = PostgresConfiguration(url: settings.postgresURL)
+        var postgresConfiguration = settings.postgres
         postgresConfiguration.applicationName = name
-        postgresConfiguration.connections = try settings.postgresConnections()
         let postgres = PostgresPool(configuration: postgresConfiguration, logger: logger)
         try await waitFor(postgres, logger)
 
@@ -35,30 +34,36 @@ struct Stores: Sendable {
         do {
             var configuration = try RedisConfiguration(url: settings.redisURL)
             configuration.clientName = name
-            configuration.connectionsPerLoop = try settings.redisConnections()
+            configuration.connectionsPerLoop = settings.redisConnections
             redis = try RedisClient(
                 configuration: configuration,
                 eventLoops: eventLoops,
                 logger: logger,
-                prepare: { try await epochs.prepare($0) }
+                prepare: {
+                    try await epochs.prepare($0)
+                    await Dashboard.offer(on: $0, logger: logger)
+                }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
             volatile = redis
-            if settings.volatileRedisURL != settings.redisURL {
-                var configuration = try RedisConfiguration(url: settings.volatileRedisURL)
+            if let url = settings.volatileRedisURL, url != settings.redisURL {
+                var configuration = try RedisConfiguration(url: url)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
                 volatile = try RedisClient(
                     configuration: configuration,
                     eventLoops: eventLoops,
                     logger: logger,
-                    prepare: { try await RedisFunctions.library.ensure(on: $0) }
+                    prepare: {
+                        try await RedisFunctions.library.ensure(on: $0)
+                        await Dashboard.offer(on: $0, logger: logger)
+                    }
                 )
-                // Nothing waits for it but presence.
+                // Presence alone waits for it.
                 volatile.start()
             }
-        } catch let error as RedisError {
-            throw Settings.Problem(description: "Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
+        } catch {
+            throw Settings.Problem("Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
         let commitLog = CommitLog(redis: redis)
         return Stores(
@@ -75,16 +80,15 @@ struct Stores: Sendable {
         let deadline = ContinuousClock.now + patience
         while true {
             do {
-                let rows = try await postgres.query("SELECT to_regclass('lanes') IS NOT NULL")
-                let isMigrated: [Bool] = try rows.decode(Bool.self)
-                guard isMigrated.first == true else {
-                    throw Settings.Problem(description: "The database has no schema yet: run parley migrate first.")
+                let version = try await SchemaMigrations.version(of: postgres)
+                guard version >= SchemaMigrations.newest else {
+                    throw Settings.Problem(SchemaMigrations.needsMigration(from: version))
                 }
                 return
             } catch let error as PostgresError {
                 guard ContinuousClock.now < deadline else {
                     throw Settings.Problem(
-                        description: "PostgreSQL cannot be used: \(error.message). Set PARLEY_POSTGRES_URL."
+                        "PostgreSQL cannot be used: \(error.message). Set PARLEY_POSTGRES_URL."
                     )
                 }
                 logger.warning("waiting for PostgreSQL", metadata: ["error": "\(error.message)"])
@@ -136,6 +140,9 @@ struct Stores: Sendable {
             ]
         )
     }
+
+    /// Where the registry of gateways is, without a password; nil where it is on the same Redis as all else.
+    var registryEndpoint: String? { volatile === redis ? nil : volatile.configuration.endpoint }
 
     func close() async {
         await redis.close()

@@ -8,22 +8,7 @@
 --   privacy         '<version> <last_seen> <visible or invisible>'
 -- and a sorted set of each shard has when to look at whom: never later than the user's last lease ends.
 
-local ENDED = '-'
 local REMEMBERED = 60000  -- so long an ended lease tells a late renewal of its session that it is one
-
-local function read_record(record_key)
-  local all, record = redis.call('HGETALL', record_key), {leases = {}}
-  for i = 1, #all, 2 do
-    local device = string.match(all[i], '^lease:(.*)$')
-    if device then
-      local session, gateway, till = string.match(all[i + 1], '^(%S+) (%S+) (%d+)$')
-      record.leases[device] = {session = session, gateway = gateway, till = tonumber(till)}
-    else
-      record[all[i]] = all[i + 1]
-    end
-  end
-  return record
-end
 
 local function write_lease(record_key, record, device, session, gateway, till)
   redis.call('HSET', record_key, 'lease:' .. device, string.format('%s %s %.0f', session, gateway, till))

@@ -53,7 +53,7 @@ final class PresenceHub: @unchecked Sendable {
         feeds = (0..<Self.feedCount).map { index in
             presence.volatile.feed(
                 on: eventLoop,
-                onMessage: { [unowned self] in heard($0) },
+                onMessage: { [unowned self] in heard($1) },
                 onReady: { [unowned self] in resubscribe(index) }
             )
         }
