@@ -95,6 +95,9 @@ public final class RedisClient: Sendable {
     }
 
     private func makeFeed(on eventLoop: any EventLoop) -> RedisFeed {
-        RedisFeed(eventLoop: eventLoop, transport: transport, logger: logger)
+        guard let publisher = connections(on: eventLoop).first else {
+            preconditionFailure("an event loop that the client was not made with")
+        }
+        return RedisFeed(eventLoop: eventLoop, transport: transport, publisher: publisher, logger: logger)
     }
 }

@@ -31,20 +31,30 @@ public final class RedisFeed: @unchecked Sendable {
     private var isFlushScheduled = false
     private var heartbeat: RepeatedTask?
     private var lastHeard = NIODeadline.now()
+    /// Publishes what this connection must hear.
+    private let publisher: RedisConnection
+    private let canaryChannel = "canary:\(UInt64.random(in: 0...(.max)))"
+    private var canary = Canary()
+    /// How often a connection was lost.
+    public private(set) var losses = 0
 
     /// PING goes out this often, and three times of silence end the connection: a wedged one looks healthy from
     /// everywhere else.
     private static let heartbeatInterval = TimeAmount.seconds(2)
 
-    init(eventLoop: any EventLoop, transport: RedisTransport, logger: Logger) {
+    init(eventLoop: any EventLoop, transport: RedisTransport, publisher: RedisConnection, logger: Logger) {
         self.eventLoop = eventLoop
         self.transport = transport
+        self.publisher = publisher
         self.logger = logger
     }
 
     // MARK: Subscriptions, on the event loop
 
     public var isReady: Bool { if case .ready = state { true } else { false } }
+
+    /// Connected, and what is published comes here: this is tried every two seconds.
+    public var isHealthy: Bool { isReady && canary.hasComeBy }
 
     /// Does nothing without a connection: `onReady` is the time for it then.
     public func subscribe(_ channels: some Collection<String>) { ask("SUBSCRIBE", channels) }
@@ -133,6 +143,7 @@ public final class RedisFeed: @unchecked Sendable {
 
     private func lost(_ reason: RedisError) {
         if case .closed = state { return }
+        if isReady { losses += 1 }
         logger.warning("redis subscriptions lost", metadata: ["reason": "\(reason.message)"])
         state = .disconnected
         outbound.clear()
@@ -143,13 +154,28 @@ public final class RedisFeed: @unchecked Sendable {
     }
 
     private func beat() {
-        guard let channel else { return }
-        if lastHeard + .nanoseconds(Self.heartbeatInterval.nanoseconds * 3) < .now() {
-            generation += 1
-            lost(RedisError(.timeout, outcome: .unknown, "no answer to PING"))
-            channel.close(promise: nil)
+        let now = NIODeadline.now()
+        if lastHeard + .nanoseconds(Self.heartbeatInterval.nanoseconds * 3) < now {
+            abandon("no answer to PING")
+        } else if canary.isOverdue(at: now) {
+            abandon("what is published does not come here")
         } else if isReady {
             write(RedisCommand("PING"))
+            publishCanary()
+        }
+    }
+
+    private func abandon(_ why: String) {
+        guard let channel else { return }
+        generation += 1
+        lost(RedisError(.timeout, outcome: .unknown, why))
+        channel.close(promise: nil)
+    }
+
+    private func publishCanary() {
+        let number = canary.next()
+        publisher.send(RedisCommand("PUBLISH", canaryChannel, "\(number)")) { result in
+            if case .success = result { self.canary.published(number, at: .now()) }
         }
     }
 
@@ -168,6 +194,9 @@ public final class RedisFeed: @unchecked Sendable {
             } else {
                 state = .ready(channel)
                 attempts = 0
+                canary.connected()
+                subscribe([canaryChannel])
+                barrier { self.publishCanary() }
                 onReady()
             }
         case .ready: dispatch(value)
@@ -180,7 +209,11 @@ public final class RedisFeed: @unchecked Sendable {
         switch kind.readableBytesView.first {
         case UInt8(ascii: "m"):
             if parts.count == 3, case .bulk(let channel) = parts[1], case .bulk(let payload) = parts[2] {
-                onMessage(channel, payload)
+                if channel.readableBytesView.elementsEqual(canaryChannel.utf8) {
+                    canary.heard(Int(String(buffer: payload)) ?? 0)
+                } else {
+                    onMessage(channel, payload)
+                }
             }
         case UInt8(ascii: "s"), UInt8(ascii: "u"):
             answered += 1

@@ -41,8 +41,11 @@ public final class RedisSubscriber: @unchecked Sendable {
 
     // MARK: On the event loop
 
-    /// Connected, with every subscription confirmed.
-    public var isHealthy: Bool { feed.isReady && isWhole }
+    /// Connected, with every subscription confirmed, and what is published comes here.
+    public var isHealthy: Bool { feed.isHealthy && isWhole }
+
+    /// How often a connection was lost.
+    public var losses: Int { feed.losses }
 
     /// Subscribes, now or when the connection is back. `confirmed` runs when the server has said that every message
     /// published from now on comes here.

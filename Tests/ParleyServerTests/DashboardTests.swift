@@ -192,7 +192,7 @@ import Testing
             let gone = "\(try await stack.now - 1_801_000) lanes=0-255"
             _ = try await stack.run("HSET", Keys.workers, "worker-1", gone, "worker-0", "1 lanes=-")
             let cells = line("worker-1", of: try await lines(stack, "parley_top"))?.split(separator: " ") ?? []
-            #expect(cells == ["worker-1", "0", "30.0", "min", "-", "gone"])
+            #expect(cells == ["worker-1", "-", "0", "30.0", "min", "-", "gone"])
             _ = try await stack.call("worker_here", [Keys.workers], ["worker-2", WorkerEntry().text])
             #expect(
                 Set(try await stack.run("HKEYS", Keys.workers).array?.compactMap(\.string) ?? []) == [

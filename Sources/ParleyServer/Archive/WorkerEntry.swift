@@ -2,6 +2,7 @@ import ParleyCore
 
 /// What a worker says of itself in Redis: words of the form name=value, the problem last since it has spaces.
 struct WorkerEntry: Sendable, Hashable {
+    var roles = "archiver"
     var lanes: [Int] = []
     /// Milliseconds since it last archived, or found nothing to archive; nil when it never did.
     var archivedAgo: Int64?
@@ -12,7 +13,7 @@ struct WorkerEntry: Sendable, Hashable {
     var problem: String?
 
     var text: String {
-        var words = ["lanes=\(Self.ranges(lanes))"]
+        var words = ["roles=\(roles)", "lanes=\(Self.ranges(lanes))"]
         if let archivedAgo { words.append("round=\(archivedAgo)") }
         if let registry { words.append("registry=\(registry)") }
         if let leftovers {

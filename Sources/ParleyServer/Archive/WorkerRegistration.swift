@@ -6,6 +6,8 @@ import ServiceLifecycle
 /// Says each second, for those who look inside Redis, that this worker is there and how it does.
 struct WorkerRegistration: Service {
     let name: String
+    /// With commas between.
+    let roles: String
     let status: WorkerStatus
     let redis: RedisClient
     let postgres: PostgresPool
@@ -33,6 +35,7 @@ struct WorkerRegistration: Service {
     private var entry: WorkerEntry {
         let reading = status.reading
         return WorkerEntry(
+            roles: roles,
             lanes: reading.lanes.map(\.number),
             archivedAgo: reading.archivedAt.map { Int64($0.duration(to: .now) / .milliseconds(1)) },
             registry: registry,

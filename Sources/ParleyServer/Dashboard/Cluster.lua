@@ -96,8 +96,8 @@ end
 local function read_gateways()
   local gateways = {}
   for _, name in ipairs(redis.call('SMEMBERS', 'gateways')) do
-    local fields = redis.call('HGETALL', 'gateway:' .. name)
-    if #fields > 0 then
+    local fields = redis.pcall('HGETALL', 'gateway:' .. name)
+    if not fields.err and #fields > 0 then
       local gateway = {name = name}
       for i = 1, #fields, 2 do gateway[fields[i]] = fields[i + 1] end
       gateways[#gateways + 1] = gateway
@@ -173,13 +173,13 @@ local function add_workers(lines, workers)
     alive = alive + (is_alive and 1 or 0)
     local round = tonumber(worker.round)
     rows[i] = {
-      worker.name, count(lanes), duration(worker.age), duration(round and round + worker.age),
+      worker.name, worker.roles or '-', count(lanes), duration(worker.age), duration(round and round + worker.age),
       is_alive and 'working' or 'gone',
     }
     if is_alive and worker.problem then problems[#problems + 1] = worker.name .. ': ' .. worker.problem end
   end
   add(lines, 'workers', alive > 0 and count(alive) or PROBLEM .. 'none: nothing is archived, and no fan-out finished')
-  if #rows > 0 then add_table(lines, {'name', '>lanes', '>heard', '>archived', 'state'}, rows) end
+  if #rows > 0 then add_table(lines, {'name', 'roles', '>lanes', '>heard', '>archived', 'state'}, rows) end
   for _, problem in ipairs(problems) do lines[#lines + 1] = '  ' .. PROBLEM .. problem end
 end
 

@@ -58,14 +58,14 @@ local function add_devices(lines, problems, user, epoch, queue, devices, leases,
     if device and not is_current then
       problem('its place is of another epoch; it gets a resync when it comes')
     elseif lag and device.q < queue.first - 1 then
-      problem(string.format('the queue was trimmed above its place, %s are gone; it gets a resync when it comes',
-        plural(queue.first - 1 - device.q, 'entry', 'entries')))
-    elseif since and is_there and now - since > SLUGGISH then
-      problem('it is there and does not acknowledge; its client hangs, or reads slowly')
+      problem(string.format('the queue was trimmed above its place, %s gone; it gets a resync when it comes',
+        plural(queue.first - 1 - device.q, 'entry is', 'entries are')))
     end
     if is_there and here and redis.call('EXISTS', 'gateway:' .. lease.gateway) == 0 then
       problem(lease.gateway .. ' is not in the registry: killed, or cut off; the lease ends in '
         .. duration(lease.till - now))
+    elseif since and is_there and now - since > SLUGGISH then
+      problem('it is there and does not acknowledge; its client hangs, or reads slowly')
     end
   end
   if #rows > 0 then
@@ -78,7 +78,8 @@ end
 local function read_queue(tag, user)
   local key = 'queue:' .. tag .. ':' .. user
   local head, first = extent(key)
-  local queue = {key = key, head = tonumber(head), first = tonumber(first), length = redis.call('XLEN', key)}
+  local queue = {key = key, head = tonumber(head), first = tonumber(first), length = redis.pcall('XLEN', key)}
+  if type(queue.length) == 'table' then queue.length, queue.is_damaged = 0, true end
   local absent = redis.call('HGET', 'user:' .. tag .. ':' .. user, 'absent')
   if absent then queue.absent, queue.head, queue.first = true, tonumber(absent), tonumber(absent) + 1 end
   return queue
@@ -86,6 +87,7 @@ end
 
 local function describe(queue)
   if queue.absent then return 'nothing is kept, the position is ' .. count(queue.head) end
+  if queue.is_damaged then return 'a ' .. redis.call('TYPE', queue.key).ok .. ' where a stream should be' end
   if queue.head == 0 then return 'nothing was ever sent to them' end
   if queue.length == 0 then return 'empty, the position is ' .. count(queue.head) end
   return string.format('%s, %s, positions %s to %s', plural(queue.length, 'entry', 'entries'),
@@ -122,6 +124,7 @@ redis.register_function{
     elseif queue.head == 0 and not next(devices) and not record.privacy then
       problems[#problems + 1] = 'Redis knows nothing of this user'
     end
+    if queue.is_damaged then problems[#problems + 1] = queue.key .. ' takes nothing: what is sent stays owed' end
     if listeners == 0 then problems[#problems + 1] = 'no gateway has a socket or a waiting poll of theirs' end
     add_devices(lines, problems, user, epoch, queue, devices, record.leases, now)
     for _, problem in ipairs(problems) do lines[#lines + 1] = PROBLEM .. problem end

@@ -11,7 +11,10 @@ local function most_of(counts, all)
     if counts[one] ~= counts[other] then return counts[one] > counts[other] end
     return one < other
   end)
-  for i = 1, math.min(#names, MOST) do rows[i] = {names[i], count(counts[names[i]]), percent(counts[names[i]] / all)} end
+  for i = 1, math.min(#names, MOST) do
+    local entries = counts[names[i]]
+    rows[i] = {names[i], count(entries), percent(entries / all)}
+  end
   return rows
 end
 

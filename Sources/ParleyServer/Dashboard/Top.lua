@@ -48,13 +48,13 @@ local function add_queues(lines)
     local key = redis.call('RANDOMKEY')
     if key and string.sub(key, 1, 6) == 'queue:' then
       found = found + 1
-      local length = redis.call('XLEN', key)
-      if length > longest then longest, whose = length, key end
+      local length = redis.pcall('XLEN', key)
+      if type(length) == 'number' and length > longest then longest, whose = length, key end
     end
   end
   add(lines, 'queues', found == 0 and 'none among ' .. plural(keys, 'key', 'keys') .. ' as far as sampled'
     or string.format('about %s of %s; the longest of %d looked at has %s, %s', percent(found / SAMPLE),
-      plural(keys, 'key', 'keys'), found, plural(longest, 'entry', 'entries'), whose))
+      plural(keys, 'key', 'keys'), found, plural(math.max(longest, 0), 'entry', 'entries'), whose or '-'))
 end
 
 local OUTBOXES = {'of groups', 'of who may write', "of friends' events"}

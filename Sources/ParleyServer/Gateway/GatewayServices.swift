@@ -21,6 +21,7 @@ final class GatewayServices: Sendable {
     let presence: Presence
     let admission: Admission
     let logger: Logger
+    let http = HTTPMetrics()
 
     private let sessions = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)

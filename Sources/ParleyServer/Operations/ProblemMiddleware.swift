@@ -1,7 +1,7 @@
 public import Hummingbird
 import Logging
 import NIOCore
-import ParleyWire
+public import ParleyWire
 import PostgresClient
 
 /// Turns every error below it, Hummingbird's own and unknown routes included, into an ``HTTPProblem``'s answer.
@@ -11,10 +11,10 @@ import PostgresClient
 public struct ProblemMiddleware: RouterMiddleware {
     public typealias Context = ParleyRequestContext
 
-    private let refusals: Refusals?
+    private let refused: @Sendable (Request, ErrorCode) -> Void
 
-    /// - Parameter refusals: counts what was refused.
-    init(refusals: Refusals? = nil) { self.refusals = refusals }
+    /// - Parameter refused: told the code of each answer.
+    public init(refused: @escaping @Sendable (Request, ErrorCode) -> Void = { _, _ in }) { self.refused = refused }
 
     public func handle(
         _ request: Request,
@@ -25,7 +25,7 @@ public struct ProblemMiddleware: RouterMiddleware {
             return try await next(request, context)
         } catch {
             let problem = Self.problem(for: error, logger: context.logger)
-            refusals?.count(Activity(request), problem.code)
+            refused(request, problem.code)
             return try problem.response()
         }
     }

@@ -19,6 +19,7 @@ extension Setting {
 
     private static let everybody = Set(Reader.allCases)
     private static let servers: Set<Reader> = [.gateway, .worker]
+    private static let writers = servers.union([.migrate])
 
     private static let process: [Setting] = [
         Setting(
@@ -28,7 +29,8 @@ extension Setting {
             for: everybody,
             "A file of `PARLEY_NAME=value` lines; lines that begin with `#` are skipped. The environment and options win"
         ),
-        Setting("LOG_LEVEL", \.logLevel, .choice, for: everybody, "The least that is logged, to standard error"),
+        Setting("LOG_LEVEL", \.logLevel, .choice, for: writers, "The least that is logged, to standard error"),
+        Setting("LOG_FORMAT", \.logFormat, .choice, for: writers, "A line of the log as text, or as a JSON object"),
         Setting(
             "NAME",
             \.name,
@@ -59,7 +61,7 @@ extension Setting {
             \.healthPort,
             .optional(.port),
             for: [.worker],
-            "The port of `/healthz` and `/readyz`; none without it"
+            "The port of `/healthz`, `/readyz` and `/metrics`; none without it"
         ),
         Setting(
             "THREADS",
@@ -96,7 +98,7 @@ extension Setting {
             for: servers,
             "Pipelined connections of each event loop to Redis"
         ),
-        Setting("POSTGRES_URL", \.postgres.url, .postgresURL, for: everybody, isSecret: true, "PostgreSQL"),
+        Setting("POSTGRES_URL", \.postgres.url, .postgresURL, for: writers, isSecret: true, "PostgreSQL"),
         Setting(
             "POSTGRES_CONNECTIONS",
             \.postgres.connections,
