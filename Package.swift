@@ -81,7 +81,7 @@ let package = Package(
                 .embedInCode("Conversations/Mute/Mute.lua"), .embedInCode("Archive/Workers.lua"),
                 .embedInCode("Dashboard/Text.lua"), .embedInCode("Dashboard/Cluster.lua"),
                 .embedInCode("Dashboard/Top.lua"), .embedInCode("Dashboard/People.lua"),
-                .embedInCode("Dashboard/Senders.lua"),
+                .embedInCode("Dashboard/Senders.lua"), .embedInCode("Admission/Limits.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

@@ -81,6 +81,12 @@ public final class RedisConnection: @unchecked Sendable {
         if isConnected { write(command) }
     }
 
+    /// For how long the oldest command has been unanswered; on the connection's event loop only.
+    public var delay: TimeAmount {
+        guard let deadline = queue.firstDeadline else { return .zero }
+        return max(.zero, .now() + transport.configuration.commandTimeout - deadline)
+    }
+
     /// Sends a command from anywhere and waits for the reply.
     public func send(_ command: RedisCommand, repeatable: Bool = false) async throws(RedisError) -> RESPValue {
         let result: Result<RESPValue, RedisError> = await withCheckedContinuation { continuation in

@@ -171,11 +171,11 @@ def parley_load(build):
 
 
 @contextlib.contextmanager
-def running(build, gateways=2, workers=1, **settings):
-    """A stack that runs, its processes with these settings."""
+def running(build, gateways=2, workers=1, options=(), **settings):
+    """A stack that runs, its processes with these settings, `options` for Scripts/stack up."""
     stack = Stack(build, **settings)
     try:
-        stack("up", "--gateways", gateways, "--workers", workers)
+        stack("up", "--gateways", gateways, "--workers", workers, *options)
         yield stack
     finally:
         stack.end()

@@ -48,7 +48,8 @@ extension Session {
         guard sends.count < services.configuration.maximumUnansweredSends else {
             return refuse(
                 FrameError(.rateLimited, "too many unanswered sends", id: id, cid: cid),
-                retryMilliseconds: 100
+                retryMilliseconds: 100,
+                .send
             )
         }
         let conversation: ConversationID
@@ -175,7 +176,8 @@ extension Session {
     private func refuse(_ refusal: SendRefusal, id: FrameID?, cid: FrameID) {
         refuse(
             FrameError(refusal.code, refusal.message, id: id, cid: cid),
-            retryMilliseconds: refusal.retryMilliseconds
+            retryMilliseconds: refusal.retryMilliseconds,
+            .send
         )
     }
 }

@@ -26,7 +26,14 @@ extension Session {
         guard let identity = services.tokens.verify(auth.token) else {
             return close(.unauthorized, "the token is not valid, or no longer")
         }
+        guard auth.resume != nil || !services.admission.sheds(.session) else {
+            let problem = Admission.shed
+            let error = FrameError(problem.code, problem.detail)
+            refuse(error, retryMilliseconds: problem.retryMilliseconds.map { Int64($0) }, .session)
+            return close(.overloaded)
+        }
         stage = .attaching
+        signedIn(identity.user)
         self.identity = identity
         device = auth.device
         isEphemeral = auth.ephemeral
@@ -78,6 +85,7 @@ extension Session {
             head: attachment.head,
             firstAvailable: attachment.firstAvailable
         )
+        if resume == nil || mode == .resync { services.admission.beganFresh() }
         let start = mode == .replay ? resume?.q ?? attachment.head : attachment.head
         sync = SyncState(cursor: start, head: attachment.head, announcesLive: mode == .replay)
         acks = AckState(cursor: start)

@@ -53,6 +53,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Questions to Redis that have no bound of their own and are not answered yet.
     private(set) var unansweredCalls = 0
 
+    private let visit: Visit?
+    /// Its user's, once that is known; nil where nothing is limited.
+    private(set) var allowance: Allowance?
     private var decoder: WebSocketDecoder
     private var context: ChannelHandlerContext?
     private var life = Heartbeat()
@@ -75,10 +78,11 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         return buffer
     }()
 
-    init(hub: SessionHub, services: GatewayServices) {
+    init(hub: SessionHub, services: GatewayServices, visit: Visit?) {
         self.hub = hub
         self.services = services
-        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.configuration.maximumFrame)
+        self.visit = visit
+        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.admission.configuration.firstFrame)
     }
 
     /// Whether the socket takes more for now, as its channel last said.
@@ -153,6 +157,13 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
+    /// Its token is good: it is no stranger any more.
+    func signedIn(_ user: UserID) {
+        allowance = services.admission.limiter?.allowance(of: user.description)
+        decoder.maxMessageBytes = services.configuration.maximumFrame
+        visit?.becameKnown()
+    }
+
     /// - Parameter metadata: besides the session and its user.
     func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: @autoclosure () -> Logger.Metadata = [:]) {
         services.logger.log(
@@ -204,6 +215,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     private func handle(_ frame: ClientFrame) {
+        guard admits(frame) else { return }
         switch frame.operation {
         case .send(let send): submit(send, id: frame.id)
         case .ack(let q): acknowledge(q)
@@ -250,8 +262,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func endCall() { unansweredCalls -= 1 }
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
-    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil) {
+    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil, _ activity: Activity = .frame) {
         metrics.refused(error.code)
+        services.refusals.count(activity, error.code)
         write(ServerFrame(error, retryMilliseconds: retryMilliseconds))
         guard error.code == .badFrame else { return }
         badFrames += 1

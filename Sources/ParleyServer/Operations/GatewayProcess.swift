@@ -27,7 +27,8 @@ public struct GatewayProcess {
         let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
         let hasher = PasswordHasher(configuration: .init(cost: settings.passwordCost))
 
-        let services = makeServices(keys, stores)
+        let admission = Admission(settings.admission, redis: stores.volatile)
+        let services = makeServices(keys, stores, admission)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
         let heartbeats = eventLoops.map { LoopHeartbeat($0) }
@@ -37,7 +38,8 @@ public struct GatewayProcess {
             store: AccountStore(pool: stores.postgres),
             hasher: hasher,
             tokens: services.tokens,
-            revocations: revocations
+            revocations: revocations,
+            admission: admission
         )
         let relations = RelationActions(
             outbox: stores.relations(settings.commit),
@@ -48,7 +50,10 @@ public struct GatewayProcess {
         let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
-            sources: parts + [GatewayMetrics(services: services), services.http, services.presence.publisher, process]
+            sources: parts + [
+                GatewayMetrics(services: services), services.http, services.presence.publisher, process,
+                services.refusals,
+            ]
         ).add(to: router)
         let application = Application(
             router: router,
@@ -62,6 +67,12 @@ public struct GatewayProcess {
             ),
             services: [
                 Registration(registry: registry, services: services), BacklogGuard(services: services),
+                Overload(
+                    services: services,
+                    postgres: stores.postgres,
+                    hasher: hasher,
+                    lag: EventLoopLag(eventLoops)
+                ),
                 Drain(services: services),
             ],
             eventLoopGroupProvider: .shared(group),
@@ -80,7 +91,8 @@ public struct GatewayProcess {
 
     private func makeServices(
         _ keys: TokenKeys,
-        _ stores: Stores
+        _ stores: Stores,
+        _ admission: Admission
     ) -> GatewayServices {
         GatewayServices(
             configuration: settings.gateway,
@@ -102,6 +114,7 @@ public struct GatewayProcess {
             origins: OriginList(settings.gateway.allowedOrigins),
             registry: GatewayRegistry(redis: stores.redis),
             presence: stores.presence(settings.gateway.presenceTerms, logger: logger),
+            admission: admission,
             logger: logger
         )
     }
@@ -147,7 +160,12 @@ public struct GatewayProcess {
         router.add(middleware: RequestIDMiddleware())
         router.add(middleware: MetricsMiddleware(metrics: services.http))
         router.add(middleware: CORSMiddleware(origins: services.origins))
-        router.add(middleware: ProblemMiddleware { services.http.refused($0) })
+        router.add(
+            middleware: ProblemMiddleware {
+                services.http.refused($1)
+                services.refusals.count(Activity($0), $1)
+            }
+        )
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         HealthRoutes(heartbeats: heartbeats) {

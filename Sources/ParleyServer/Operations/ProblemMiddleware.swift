@@ -11,10 +11,10 @@ import PostgresClient
 public struct ProblemMiddleware: RouterMiddleware {
     public typealias Context = ParleyRequestContext
 
-    private let refused: @Sendable (ErrorCode) -> Void
+    private let refused: @Sendable (Request, ErrorCode) -> Void
 
     /// - Parameter refused: told the code of each answer.
-    public init(refused: @escaping @Sendable (ErrorCode) -> Void = { _ in }) { self.refused = refused }
+    public init(refused: @escaping @Sendable (Request, ErrorCode) -> Void = { _, _ in }) { self.refused = refused }
 
     public func handle(
         _ request: Request,
@@ -25,7 +25,7 @@ public struct ProblemMiddleware: RouterMiddleware {
             return try await next(request, context)
         } catch {
             let problem = Self.problem(for: error, logger: context.logger)
-            refused(problem.code)
+            refused(request, problem.code)
             return try problem.response()
         }
     }

@@ -7,7 +7,7 @@ import RedisClient
 /// A process's connections to Redis and PostgreSQL, and what is built directly on them.
 struct Stores: Sendable {
     let redis: RedisClient
-    /// The same where there is no other.
+    /// For what may be lost, rate limits too. The same where there is no other.
     let volatile: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
@@ -58,7 +58,10 @@ struct Stores: Sendable {
                     configuration: configuration,
                     eventLoops: eventLoops,
                     logger: logger,
-                    prepare: { await Dashboard.offer(on: $0, logger: logger) }
+                    prepare: {
+                        try await RedisFunctions.library.ensure(on: $0)
+                        await Dashboard.offer(on: $0, logger: logger)
+                    }
                 )
                 // Presence alone waits for it.
                 volatile.start()

@@ -5,7 +5,7 @@ extension Metric {
     // MARK: Messages
 
     private static let messages = [
-        messagesCommitted, messagesDuplicate, messagesDelivered, ackLatency, deliveryLatency, refusals,
+        messagesCommitted, messagesDuplicate, messagesDelivered, ackLatency, deliveryLatency, refusals, limited,
     ]
 
     static let messagesCommitted = Metric(
@@ -47,6 +47,13 @@ extension Metric {
         .gateways,
         labels: ["transport", "code"],
         "Errors answered, by the protocol's code, on sockets and over http."
+    )
+    static let limited = Metric(
+        "parley_limited_total",
+        .counter,
+        .gateways,
+        labels: ["activity", "code"],
+        "What limits and load shedding refused, by rate_limited and overloaded. Connections and handshakes are here alone."
     )
 
     // MARK: Sockets

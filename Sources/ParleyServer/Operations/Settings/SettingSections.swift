@@ -89,7 +89,7 @@ extension Setting {
             for: servers.union([.top]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
-            "A Redis of its own for what may be lost, the channels of presence"
+            "A Redis of its own for what may be lost: the channels of presence, and rate limits"
         ),
         Setting(
             "REDIS_CONNECTIONS",
@@ -171,10 +171,39 @@ extension Setting {
         ),
         Setting(
             "RATE_LIMITS",
-            \.gateway.rateLimits,
+            \.admission.isOn,
             .oneOf([("on", true), ("off", false)]),
             for: [.gateway],
-            "Whether who asks too often is refused; `off` is for trying and measuring alone"
+            "Whether who asks too often is refused, and load is shed; `off` is for trying and measuring alone"
+        ),
+        Setting(
+            "LIMITS",
+            \.admission.limits,
+            .limits,
+            for: [.gateway],
+            "How much of what may be had: a lasting rate, by the second, minute, hour or day, and how many at once. What "
+                + "is not named keeps its default. See *Limits* of the runbook"
+        ),
+        Setting(
+            "ADDRESS_CONNECTIONS",
+            \.admission.addresses.connections,
+            .number(in: 1...10_000_000),
+            for: [.gateway],
+            "Connections that this gateway may hold of an address, or of an IPv6 /64, which many people may share"
+        ),
+        Setting(
+            "ADDRESS_STRANGERS",
+            \.admission.addresses.strangers,
+            .number(in: 1...10_000_000),
+            for: [.gateway],
+            "Those of them that have not signed in yet, or not sent a whole request"
+        ),
+        Setting(
+            "TRUSTED_PROXIES",
+            \.admission.proxies,
+            .addressRanges,
+            for: [.gateway],
+            "Proxies whose `X-Forwarded-For` is believed. Without them, all who come through a proxy share its address"
         ),
     ]
 

@@ -30,6 +30,7 @@ public struct Settings: Sendable {
     var tokenKeys: TokenKeys?
     var passwordCost = ScryptCost.full
     var gateway = GatewayConfiguration()
+    var admission = AdmissionConfiguration()
     var commit = CommitConfiguration()
     var groups = GroupConfiguration()
     var friends = FriendConfiguration()
