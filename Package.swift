@@ -78,7 +78,7 @@ let package = Package(
                 .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),
                 .embedInCode("Friends/Relations.lua"), .embedInCode("Presence/Presence.lua"),
-                .embedInCode("Conversations/Mute/Mute.lua"),
+                .embedInCode("Conversations/Mute/Mute.lua"), .embedInCode("Discovery/Discovery.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

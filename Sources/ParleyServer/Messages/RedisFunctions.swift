@@ -8,7 +8,7 @@ enum RedisFunctions {
             PackageResources.Queues_lua, PackageResources.Commit_lua, PackageResources.Delivery_lua,
             PackageResources.Devices_lua, PackageResources.Presence_lua, PackageResources.Sync_lua,
             PackageResources.Epoch_lua, PackageResources.Groups_lua, PackageResources.Receipts_lua,
-            PackageResources.Relations_lua, PackageResources.Mute_lua,
+            PackageResources.Relations_lua, PackageResources.Mute_lua, PackageResources.Discovery_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

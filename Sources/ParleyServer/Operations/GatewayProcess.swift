@@ -33,7 +33,8 @@ public struct GatewayProcess {
         let services = makeServices(configuration, commit, groups, keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
-        let registry = services.registry
+        let registration = Registration(services: services, stores: stores, lag: EventLoopLag(eventLoops))
+        try await registration.claim()
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
             store: AccountStore(pool: stores.postgres),
@@ -46,7 +47,7 @@ public struct GatewayProcess {
             limits: friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, groups, stores, accounts, relations, registry, hubs)
+        let router = makeRouter(services, groups, stores, accounts, relations, hubs)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
@@ -57,10 +58,8 @@ public struct GatewayProcess {
                 serverName: "parley",
                 backlog: 4096
             ),
-            services: [
-                Registration(registry: registry, services: services), BacklogGuard(services: services),
-                Drain(services: services),
-            ],
+            services: [BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs)],
+            onServerRunning: { _ in registration.listens() },
             eventLoopGroupProvider: .shared(group),
             logger: logger
         )
@@ -68,7 +67,19 @@ public struct GatewayProcess {
             "gateway starts",
             metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"]
         )
-        try await Settings.explainingTakenPort(port, "PARLEY_PORT") { try await application.runService() }
+        // They end in the opposite order: the sessions go first, the registry is left last.
+        let drain = Drain(services: services, hubs: hubs, registration: registration)
+        let processes = ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(service: registration, failureTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: application), .init(service: drain),
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        try await Settings.explainingTakenPort(port, "PARLEY_PORT") { try await processes.run() }
         for hub in hubs.all { await hub.close() }
         await stores.close()
         try await hasher.shutdown()
@@ -100,7 +111,7 @@ public struct GatewayProcess {
             tokens: AccessTokens(keys: keys),
             acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
             origins: OriginList(configuration.allowedOrigins),
-            registry: GatewayRegistry(redis: stores.redis),
+            registry: GatewayRegistry(redis: stores.volatile),
             presence: stores.presence(configuration.presenceTerms, logger: logger),
             logger: logger
         )
@@ -131,7 +142,6 @@ public struct GatewayProcess {
         _ stores: Stores,
         _ accounts: Accounts,
         _ relations: RelationActions,
-        _ registry: GatewayRegistry,
         _ hubs: SessionHubs
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
@@ -172,32 +182,16 @@ public struct GatewayProcess {
             queueCap: services.commit.queueCap,
             authenticator: accounts.authenticator
         ).add(to: router)
-        GatewayRoutes(registry: registry).add(to: router)
+        GatewayRoutes(registry: services.registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
         HealthRoutes {
             var missing = await stores.missing()
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
-            if registry.entries.isEmpty { missing.append("registry") }
+            if services.registry.entries.isEmpty { missing.append("registry") }
             if services.isDraining { missing.append("draining") }
             return missing
         }.add(to: router)
         return router
-    }
-}
-
-/// Holds the process while sessions move to other gateways: each heard through its channel that the server closes, told
-/// its client, and ends within the drain window.
-private struct Drain: Service {
-    let services: GatewayServices
-
-    func run() async throws {
-        try? await gracefulShutdown()
-        services.logger.notice("draining", metadata: ["sessions": "\(services.sessionCount)"])
-        services.beginDrain()
-        try? await services.registry.withdraw(services.configuration.name)
-        let limit = ContinuousClock.now + .nanoseconds(services.configuration.drainWindow.nanoseconds) + .seconds(5)
-        while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
-        await services.groupReceipts.tell()
     }
 }

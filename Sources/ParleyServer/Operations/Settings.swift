@@ -1,6 +1,7 @@
 public import Logging
 import NIOCore
 import NIOPosix
+import ParleyCore
 import RedisClient
 
 #if canImport(FoundationEssentials)
@@ -53,7 +54,7 @@ public struct Settings: Sendable {
     // MARK: What is needed
 
     public var redisURL: String { values["PARLEY_REDIS_URL"] ?? "redis://127.0.0.1:6379" }
-    /// For what may be lost: the channels of presence.
+    /// For what may be lost: the channels of presence, and the registry of gateways.
     public var volatileRedisURL: String { values["PARLEY_REDIS_VOLATILE_URL"] ?? redisURL }
     public var postgresURL: String { values["PARLEY_POSTGRES_URL"] ?? "postgres://127.0.0.1:5432/parley" }
     public var bindAddress: String { values["PARLEY_BIND"] ?? "127.0.0.1" }
@@ -110,7 +111,9 @@ public struct Settings: Sendable {
         gateway.heartbeat = .milliseconds(Int64(try integer("PARLEY_HEARTBEAT_MS", default: 25_000, in: 500...600_000)))
         let grace = try integer("PARLEY_PRESENCE_GRACE_MS", default: 30_000, in: 0...3_600_000)
         gateway.presenceGrace = .milliseconds(Int64(grace))
-        gateway.drainWindow = .milliseconds(Int64(try integer("PARLEY_DRAIN_MS", default: 5000, in: 0...600_000)))
+        gateway.drainWindow = .milliseconds(Int64(try integer("PARLEY_DRAIN_MS", default: 30_000, in: 0...600_000)))
+        gateway.rebalancing.band = Double(try integer("PARLEY_REBALANCE_PERCENT", default: 20, in: 0...1000)) / 100
+        gateway.rebalancing.leastExcess = try integer("PARLEY_REBALANCE_SESSIONS", default: 100, in: 1...1_000_000)
         gateway.backlogLimit = try integer("PARLEY_BACKLOG", default: gateway.backlogLimit, in: 1...Int.max)
         gateway.changeWindow = 1000 * Int64(try integer("PARLEY_CHANGE_WINDOW_S", default: 86_400, in: 0...1 << 40))
         gateway.acknowledgement = try choice("PARLEY_ACK", default: .committed)

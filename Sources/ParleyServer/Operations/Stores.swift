@@ -48,8 +48,13 @@ struct Stores: Sendable {
                 var configuration = try RedisConfiguration(url: settings.volatileRedisURL)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
-                volatile = try RedisClient(configuration: configuration, eventLoops: eventLoops, logger: logger)
-                // Presence alone waits for it.
+                volatile = try RedisClient(
+                    configuration: configuration,
+                    eventLoops: eventLoops,
+                    logger: logger,
+                    prepare: { try await RedisFunctions.library.ensure(on: $0) }
+                )
+                // Presence and discovery alone wait for it.
                 volatile.start()
             }
         } catch let error as RedisError {
