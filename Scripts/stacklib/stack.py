@@ -108,6 +108,9 @@ class Stack:
                 self.add_gateway(parley, f"gateway-{number}", port, common)
             for number in range(1, options.workers + 1):
                 self.add_worker(parley, f"worker-{number}", processes.free_port(taken), common)
+            for name, setting in options.set:
+                variable, _, value = setting.partition("=")
+                self.record(name)["env"][variable] = value
             self.start([r for r in self.entries.values() if r["kind"] in ("gateway", "worker")])
             self.ready = True
             self.save()
@@ -155,7 +158,10 @@ class Stack:
             descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
-        inherited = {k: v for k, v in os.environ.items() if k.startswith("PARLEY_") and not k.endswith("_URL")}
+        inherited = {
+            k: v for k, v in os.environ.items()
+            if k.startswith("PARLEY_") and not k.endswith(("_URL", "_URL_FILE"))
+        }
         origins = [f"http://{host}:{port}" for port in ports for host in ("127.0.0.1", "localhost")]
         return {
             **inherited,

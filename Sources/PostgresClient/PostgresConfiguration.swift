@@ -46,7 +46,7 @@ public struct PostgresConfiguration: Sendable {
 
     /// Refuses a URL that libpq would misread. An unescaped `/`, `@` or `:` in a password shifts parts of it into the
     /// host, port or database, which error messages name; so nothing of such a URL is repeated.
-    func validate() throws(PostgresError) {
+    public func validate() throws(PostgresError) {
         let invalid = PostgresError(
             .invalidConfiguration,
             "the database URL is not valid; expected postgres://user:password@host:port/database, "

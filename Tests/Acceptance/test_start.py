@@ -5,6 +5,7 @@ import pathlib
 import secrets
 import socket
 import subprocess
+import time
 
 import httpx
 import pytest
@@ -38,6 +39,8 @@ def attempts(stack, parley, tmp_path_factory):
     taken = silent.getsockname()[1]
     (home / "short.key").write_text("c2hvcnQ=\n")
     (home / "bad.conf").write_text("PARLEY_PORT=8080\nnonsense\n")
+    (home / "odd.conf").write_text("PARLEY_CAPASITY=8080\n")
+    (home / "redis.url").write_text("http://:hunter2@127.0.0.1\n")
     sound = {
         "PARLEY_REDIS_URL": redis, "PARLEY_POSTGRES_URL": postgres, "PARLEY_NAME": "must-not-start",
         "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"), "PARLEY_PORT": str(nowhere()),
@@ -71,12 +74,18 @@ def attempts(stack, parley, tmp_path_factory):
         "PARLEY_PORT": ("x", "65536", "-1", ""), "PARLEY_HEARTBEAT_MS": ("0",), "PARLEY_CAPACITY": ("0",),
         "PARLEY_ACK": ("maybe",), "PARLEY_DEDUP_WINDOW_S": ("0",), "PARLEY_QUEUE_CAP": ("1e4",),
         "PARLEY_PASSWORD_COST": ("free",), "PARLEY_THREADS": ("0",), "PARLEY_POSTGRES_CONNECTIONS": ("0",),
+        "PARLEY_SERVE": ("polls",),
     }.items():
         for value in values:
             start(f"gateway {variable}={value}", "gateway", **{variable: value})
     start("worker PARLEY_PARTITION=year", "worker", PARLEY_PARTITION="year")
+    start("worker of an unknown role", "worker --roles archiver,cleaning")
     start("gateway with an absent file", "gateway", PARLEY_CONFIG_FILE=str(home / "absent.conf"))
     start("gateway with a bad file", "gateway", PARLEY_CONFIG_FILE=str(home / "bad.conf"))
+    start("gateway with an odd file", "gateway", PARLEY_CONFIG_FILE=str(home / "odd.conf"))
+    start("worker with an odd variable", "worker", PARLEY_LOGLEVEL="info")
+    start("gateway --port x", "gateway --port x")
+    start("worker with a bad secret", "worker", PARLEY_REDIS_URL=None, PARLEY_REDIS_URL_FILE=str(home / "redis.url"))
     yield running
     for process in running.values():
         process.kill()
@@ -102,9 +111,14 @@ CASES = {f"{command} {case}": words for command in ("gateway", "worker") for cas
     "gateway with a short key": ("PARLEY_TOKEN_KEY_FILE", "line 1"),
     "gateway on a taken port": ("taken", "PARLEY_PORT"),
     "worker on a taken port": ("taken", "PARLEY_HEALTH_PORT"),
+    "worker of an unknown role": ("--roles", "archiver, presence", "cleaning"),
     "worker PARLEY_PARTITION=year": ("PARLEY_PARTITION", "year"),
     "gateway with an absent file": ("absent.conf",),
     "gateway with a bad file": ("bad.conf", "line 2"),
+    "gateway with an odd file": ("odd.conf", "line 1", "PARLEY_CAPASITY", "PARLEY_CAPACITY?"),
+    "worker with an odd variable": ("PARLEY_LOGLEVEL", "PARLEY_LOG_LEVEL?"),
+    "gateway --port x": ("--port", "65535", "not x"),
+    "worker with a bad secret": ("PARLEY_REDIS_URL_FILE", "scheme"),
 }
 
 
@@ -128,21 +142,22 @@ def test_says_why(attempts, label):
     for word in CASES[label]:
         assert word in line
     # A URL may hold a password.
-    assert "x:y@" not in line and "parley:not" not in line
+    assert "x:y@" not in line and "parley:not" not in line and "hunter2" not in line
 
 
 @pytest.mark.parametrize(
     "setting",
     ["PARLEY_PORT=x", "PARLEY_PORT=65536", "PARLEY_PORT=-1", "PARLEY_PORT=", "PARLEY_HEARTBEAT_MS=0",
      "PARLEY_CAPACITY=0", "PARLEY_ACK=maybe", "PARLEY_DEDUP_WINDOW_S=0", "PARLEY_QUEUE_CAP=1e4",
-     "PARLEY_PASSWORD_COST=free", "PARLEY_THREADS=0", "PARLEY_POSTGRES_CONNECTIONS=0"],
+     "PARLEY_PASSWORD_COST=free", "PARLEY_THREADS=0", "PARLEY_POSTGRES_CONNECTIONS=0", "PARLEY_SERVE=polls"],
 )
 def test_names_the_bad_setting(attempts, setting):
     assert setting.partition("=")[0] in refusal(attempts[f"gateway {setting}"])
 
 
 @pytest.mark.parametrize(
-    "command", ["gateway --port x", "gateway --nonsense", "nonsense", "worker --health-port -1 --redis-url"]
+    "command",
+    ["gateway --port", "gateway --nonsense", "gateway --partition day", "nonsense", "worker --health-port -1 --redis-url"],
 )
 def test_bad_command_lines(parley, command):
     done = subprocess.run([parley, *command.split()], capture_output=True, text=True, timeout=LIMIT, check=False)
@@ -156,7 +171,57 @@ def test_help(parley, command):
     )
     assert done.returncode == 0 and "USAGE: parley" in done.stdout
     if command:
-        assert "PARLEY_REDIS_URL" in done.stdout and "PARLEY_POSTGRES_URL" in done.stdout
+        assert "--postgres-url, --postgres-url-file\n" in done.stdout
+
+
+def check(parley, *arguments, **settings):
+    return subprocess.run(
+        [parley, "check-config", *arguments], env={"PATH": os.environ["PATH"], **settings}, capture_output=True,
+        text=True, timeout=LIMIT, check=False,
+    )
+
+
+def test_check_config_says_everything_at_once(parley):
+    done = check(parley, "--port", "x", PARLEY_CAPACITY="0", PARLEY_NONSENSE="1")
+    assert done.returncode == 1 and not done.stdout
+    lines = done.stderr.splitlines()
+    assert [line.split()[1].strip(":") for line in lines] == [
+        "PARLEY_NONSENSE", "--port", "PARLEY_TOKEN_KEY_FILE", "PARLEY_CAPACITY",
+    ]
+    assert all(line.startswith("parley: ") for line in lines)
+
+
+def test_check_config_asks_the_stores(parley, stack):
+    stores = {
+        "PARLEY_REDIS_URL": stack.json["redis"]["url"], "PARLEY_POSTGRES_URL": stack.json["postgres"]["url"],
+        "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"),
+    }
+    assert check(parley, **stores).stdout == "The settings are right.\n"
+    done = check(parley, "--connect", **stores)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    for fact in ("Redis 7", "appendfsync is always", "policy is noeviction", "PostgreSQL 1", "fsync is on", "schema"):
+        assert fact in done.stdout
+    assert "parley:" not in done.stdout
+
+
+def test_check_config_says_what_a_store_lacks(parley, stack):
+    """A Redis that may forget, and a database that nobody brought forward."""
+    port = str(nowhere())
+    redis = subprocess.Popen(["redis-server", "--port", port, "--save", ""], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            if subprocess.run(["redis-cli", "-p", port, "PING"], capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.1)
+        url = stack.json["postgres"]["url"].rpartition("/")[0] + "/postgres"
+        redis_url = f"redis://127.0.0.1:{port}"
+        done = check(parley, "--for", "worker", "--connect", "--redis-url", redis_url, PARLEY_POSTGRES_URL=url)
+    finally:
+        redis.kill()
+        redis.wait()
+    assert done.returncode == 1
+    for words in ("appendonly is no, and must be yes", "appendfsync is everysec", "no schema yet"):
+        assert words in done.stderr
 
 
 def test_the_running_stack_did_not_notice(attempts, stack):

@@ -36,7 +36,8 @@ import Testing
                 let leaving = onTheWay.count { $0.from == index }
                 let others = sessions.indices.filter { $0 != index }
                 let count = plans[index].toShed(
-                    own: .init(sessions: sessions[index] - leaving, capacity: capacity[index]),
+                    own: .init(sessions: sessions[index], capacity: capacity[index]),
+                    leaving: leaving,
                     others: others.map { .init(sessions: seen[$0], capacity: capacity[$0]) }
                 )
                 onTheWay += Array(repeating: (second + 2, index), count: count)
@@ -78,28 +79,39 @@ import Testing
     }
 
     @Test func withinTheBandAndForAFewNobodyMoves() {
+        #expect(Self.shed((119, 81)) == [0])
+        #expect(Self.shed((9, 0)) == [0], "4.5 above the share, which is little however much it is in percent")
+        #expect(Self.shed((121, 79)) == [11], "at most to half of the band")
+        #expect(
+            Self.shed((121, 79), (115, 85), (110, 90), (115, 85)) == [11, 5, 0, 0],
+            "once begun it goes on below it"
+        )
+        #expect(Self.shed((900, 0)) == [20], "a few a second")
+        #expect(Self.shed(band: 0, (900, 0)) == [0])
         var plan = Rebalancing(Self.terms())
-        func shed(_ own: Int, _ others: Int...) -> Int {
-            plan.toShed(
-                own: .init(sessions: own, capacity: 1000),
-                others: others.map { .init(sessions: $0, capacity: 1000) }
-            )
-        }
-        #expect(shed(119, 81) == 0)
-        #expect(shed(9, 0) == 0, "4.5 above the share, which is little however much it is in percent")
-        #expect(shed(100) == 0, "there is nobody else")
-        #expect(shed(121, 79) == 11, "at most to half of the band")
-        #expect(shed(115, 85) == 5, "once begun it goes on below the band")
-        #expect(shed(110, 90) == 0)
-        #expect(shed(115, 85) == 0)
-        #expect(shed(900, 0, 0) == 20, "a few a second")
+        #expect(plan.toShed(own: .init(sessions: 100, capacity: 1000), leaving: 0, others: []) == 0)
     }
 
-    @Test func aBandOfNothingIsOff() {
-        var plan = Rebalancing(Self.terms(band: 0))
-        #expect(
-            plan.toShed(own: .init(sessions: 900, capacity: 1000), others: [.init(sessions: 0, capacity: 1000)]) == 0
-        )
+    /// What one of two equals sheds, second by second.
+    private static func shed(band: Double = 0.2, _ seconds: (own: Int, other: Int)...) -> [Int] {
+        var plan = Rebalancing(terms(band: band))
+        return seconds.map {
+            let other = Rebalancing.Load(sessions: $0.other, capacity: 1000)
+            return plan.toShed(own: .init(sessions: $0.own, capacity: 1000), leaving: 0, others: [other])
+        }
+    }
+
+    /// Thirty on one of two, all of those who are told on their way at once, and for a while in neither picture.
+    @Test func whoIsOnTheWayCounts() {
+        var plan = Rebalancing(Self.terms())
+        func shed(_ own: Int, leaving: Int, _ other: Int) -> Int {
+            let other = Rebalancing.Load(sessions: other, capacity: 1000)
+            return plan.toShed(own: .init(sessions: own, capacity: 1000), leaving: leaving, others: [other])
+        }
+        #expect(shed(30, leaving: 0, 0) == 14)
+        #expect(shed(30, leaving: 14, 0) == 0)
+        #expect(shed(16, leaving: 0, 0) == 0, "gone, and not seen at the other yet")
+        #expect(shed(16, leaving: 0, 14) == 0)
     }
 }
 

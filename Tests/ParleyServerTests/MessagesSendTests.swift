@@ -201,6 +201,87 @@ import Testing
         }
     }
 
+    @Test func `where the sender alone is heard, its own event comes with the answer and unpublished`() async throws {
+        try await MessagesStack.with { stack in
+            let talk = Talk()
+            try await stack.seed(talk.conversation)
+            let (here, elsewhere) = (Payloads(), Payloads())
+            let loop = MultiThreadedEventLoopGroup.singleton.next()
+            func listen(_ heard: Payloads) async -> RedisSubscriber {
+                let subscriber = stack.client.subscriber(
+                    on: loop,
+                    onMessage: { _, payload in heard.add(payload) },
+                    onResubscribed: {}
+                )
+                await withCheckedContinuation { done in
+                    loop.execute { subscriber.subscribe(Keys.channel(talk.ann)) { done.resume() } }
+                }
+                return subscriber
+            }
+            func send(_ request: SendRequest) async throws -> SendResult {
+                let command = CommitConfiguration().command(
+                    for: request,
+                    recipients: [talk.ann, talk.bob],
+                    epoch: stack.epoch
+                )
+                return try #require(SendAnswer(try await stack.client.send(command))?.result)
+            }
+            func request(change: MessageChange? = nil, of message: SendResult? = nil) async throws -> SendRequest {
+                let cid = ClientMessageID.random(unixMilliseconds: try await stack.now)
+                var request: SendRequest
+                if let change, let message {
+                    request = SendRequest(
+                        conversation: talk.conversation,
+                        sender: talk.ann,
+                        cid: cid,
+                        change,
+                        of: message.mid
+                    )
+                    let found = StoredMessage(
+                        conversation: talk.conversation,
+                        mid: message.mid,
+                        seq: message.seq,
+                        sender: talk.ann,
+                        cid: nil,
+                        content: MessageContent(body: "")
+                    )
+                    request.settle(named: found, since: "0")
+                } else {
+                    let content = MessageContent(body: "hi \"there\"", data: #"{"n" : 2.50}"#)
+                    request = SendRequest(conversation: talk.conversation, sender: talk.ann, cid: cid, content: content)
+                }
+                request.isHeard = true
+                return request
+            }
+
+            let one = await listen(here)
+            let said = try await request()
+            let first = try await send(said)
+            #expect(first.ownPosition == 1)
+            #expect(try await send(said).ownPosition == nil, "a repeat says nothing of the queue")
+            let changed = try await request(change: .edit(body: "hi"), of: first)
+            let edit = try await send(changed)
+            #expect(edit.ownPosition == 2)
+            // What another loop hears too is published to both, and so is what the caller does not hear.
+            let other = await listen(elsewhere)
+            #expect(try await send(request()).ownPosition == nil)
+            #expect(try await eventually { elsewhere.all.count == 1 })
+            await other.close()
+            var unheard = try await request()
+            unheard.isHeard = false
+            #expect(try await send(unheard).ownPosition == nil)
+            #expect(try await eventually { here.all.count == 2 })
+            #expect(here.all.compactMap { PublishedEntry($0)?.q } == [3, 4])
+            await one.close()
+
+            // What the caller makes of the answer is what stands in the queue, to the byte.
+            let entries = try #require(QueuePage(try await stack.run("XRANGE", Keys.queue(talk.ann), "-", "+"))).entries
+            #expect(entries.map(\.q) == [1, 2, 3, 4])
+            #expect(entries[0].event == said.ownEvent(of: first))
+            #expect(entries[1].event == changed.ownEvent(of: edit))
+        }
+    }
+
     @Test func `the sender has read its own message`() async throws {
         try await MessagesStack.with { stack in
             let talk = Talk()

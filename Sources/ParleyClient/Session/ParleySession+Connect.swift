@@ -86,8 +86,10 @@ extension ParleySession {
             if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
             isReady = false
             guard !isClosed else { return }
+            // Its successor took over, and is about to be ready.
+            if isConnecting, code == CloseCode.replaced.rawValue { return }
             continuation.yield(.disconnected(code: code, reason: reason))
-            // A successor that is on its way may be what replaced this socket, and says itself what else is wrong.
+            // A successor on its way says itself what is wrong.
             if !isConnecting { react(to: code, reason) }
         }
     }

@@ -1,11 +1,5 @@
 import Crypto
 
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
-
 /// The secrets that sign access tokens: the first signs, all verify.
 ///
 /// To rotate without signing anybody out, put the new key first on every gateway, and drop the old one an access
@@ -40,13 +34,6 @@ public struct TokenKeys: Sendable {
         }
         guard !keys.isEmpty else { throw TokenKeysError(code: .noKey, line: 1) }
         self.keys = keys
-    }
-
-    /// Reads the file that `PARLEY_TOKEN_KEY_FILE` names.
-    ///
-    /// - Throws: `TokenKeysError`, or the file system's error.
-    public init(file path: String) throws {
-        try self.init(text: String(contentsOfFile: path, encoding: .utf8))
     }
 
     /// One random key that no other process knows: tokens are then good for this process only, while it runs.

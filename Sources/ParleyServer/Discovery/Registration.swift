@@ -67,7 +67,8 @@ final class Registration: Service {
             url: configuration.publicURL,
             zone: configuration.zone,
             sessions: services.sessionCount,
-            capacity: configuration.capacity,
+            // Whoever serves no sockets is offered to nobody.
+            capacity: configuration.serves == .api ? 0 : configuration.capacity,
             lag: Int(lag.recent.nanoseconds / 1000),
             processorPercent: processor.withLock { $0.percent() },
             isDraining: services.isDraining,
@@ -95,7 +96,7 @@ final class Registration: Service {
 
     private var nameIsTaken: Settings.Problem {
         Settings.Problem(
-            description: "Another gateway named \(name) is running. Give each a name of its own: --name or PARLEY_NAME."
+            "Another gateway named \(name) is running. Give each a name of its own: --name or PARLEY_NAME."
         )
     }
 }

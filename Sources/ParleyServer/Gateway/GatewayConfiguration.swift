@@ -9,6 +9,17 @@ public struct GatewayConfiguration: Sendable {
     /// The base that clients reach this gateway at.
     public var publicURL = "http://127.0.0.1:8080"
     public var zone = "default"
+
+    /// What clients are given here.
+    public enum Service: String, Sendable, CaseIterable {
+        /// HTTP, polls too, and no sockets.
+        case api
+        /// Sockets, and of HTTP only what finds gateways and tells of this one's health.
+        case sockets
+        case all
+    }
+
+    public var serves = Service.all
     /// Sessions that this gateway may hold; others are refused with 503.
     public var capacity = 18_000
     public var allowedOrigins: Set<String> = []
@@ -46,6 +57,8 @@ public struct GatewayConfiguration: Sendable {
     }
 
     public var acknowledgement = Acknowledgement.committed
+    /// Whether who asks too often is refused.
+    public var rateLimits = true
 
     public init() {}
 

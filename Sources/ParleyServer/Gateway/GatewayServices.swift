@@ -95,7 +95,11 @@ final class GatewayServices: Sendable {
     func setBacklogged(_ value: Bool) { backlogged.store(value, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
-        UpgradeCheck(origins: origins, isFull: isDraining || isFull || isCutOff)
+        UpgradeCheck(
+            origins: origins,
+            isFull: isDraining || isFull || isCutOff,
+            servesSockets: configuration.serves != .api
+        )
     }
 
     /// - Returns: the headers of the 101 answer besides those of RFC 6455.

@@ -51,9 +51,10 @@ struct SendPath: Sendable {
         }
     }
 
-    /// - Parameter roster: to whom it goes, of a group; nil asks for the members in force and commits nothing.
-    func command(for request: SendRequest, roster: Roster?) -> RedisCommand {
-        let epoch = services.epochs.epoch
+    /// - Parameters:
+    ///   - roster: to whom it goes, of a group; nil asks for the members in force and commits nothing.
+    ///   - epoch: the only one in which it may be committed.
+    func command(for request: SendRequest, roster: Roster?, epoch: String) -> RedisCommand {
         guard let members = request.conversation.members else {
             return services.commit.command(for: request, roster: roster, epoch: epoch)
         }
@@ -115,7 +116,7 @@ struct SendPath: Sendable {
         while true {
             let reply: Result<RESPValue, RedisError>
             do throws(RedisError) {
-                let command = command(for: request, roster: roster)
+                let command = command(for: request, roster: roster, epoch: services.epochs.epoch)
                 reply = .success(try await services.redis.send(command, repeatable: true))
             } catch {
                 reply = .failure(error)

@@ -25,10 +25,11 @@ extension Session {
         var flight = groupFlights[group] ?? GroupFlight(roster: hub.roster(of: group))
         // Nothing is committed for whom the roster lacks: Redis says who is in the group now.
         send.roster = flight.roster.flatMap { $0.contains(sender) ? $0 : nil }
+        send.epoch = services.epochs.epoch
         flight.count += 1
         groupFlights[group] = flight
-        let command = path.command(for: send.request, roster: send.roster)
-        hub.connection(of: self).send(command, repeatable: true) { result in
+        let command = path.command(for: send.request, roster: send.roster, epoch: send.epoch)
+        hub.connection(of: self).send(command, repeatable: true) { [send] result in
             self.groupFlights[group]?.count -= 1
             if self.groupFlights[group]?.count == 0 { self.groupFlights[group] = nil }
             self.answered(result, send, ticket)

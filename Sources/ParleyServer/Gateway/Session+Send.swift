@@ -9,6 +9,8 @@ struct PendingSend: Sendable {
     let id: FrameID?
     /// Of a group: to whom it went out last.
     var roster: Roster?
+    /// In which it went out last.
+    var epoch = ""
 }
 
 /// A session's sends: from the frame to the commit and its answer.
@@ -53,9 +55,10 @@ extension Session {
         case .user(let other): conversation = .direct(user, other)
         case .conversation(let named): conversation = named
         }
-        let request: SendRequest
+        var request: SendRequest
         do throws(SendRefusal) {
             request = try admit(path, user, conversation)
+            request.isHeard = hub.isHearing
         } catch {
             return refuse(error, id: id, cid: cid)
         }
@@ -82,7 +85,10 @@ extension Session {
 
     private func issue(_ send: PendingSend, _ ticket: UInt64) {
         guard send.request.conversation.isDirect else { return issueToGroup(send, ticket) }
-        hub.connection(of: self).send(path.command(for: send.request, roster: nil), repeatable: true) { result in
+        var send = send
+        send.epoch = services.epochs.epoch
+        let command = path.command(for: send.request, roster: nil, epoch: send.epoch)
+        hub.connection(of: self).send(command, repeatable: true) { [send] result in
             self.answered(result, send, ticket)
         }
     }
@@ -93,6 +99,7 @@ extension Session {
         case .committed(let result):
             if conversation.isDirect { hub.markKnown(conversation) }
             confirm(result, send, ticket)
+            passOnOwn(result, send)
         case .wanting(let request, let roster):
             if let roster {
                 hub.learn(roster, of: conversation, refused: send.roster?.version)
@@ -137,6 +144,16 @@ extension Session {
         }
         promise.futureResult.assumeIsolated().whenSuccess { refusal in
             if let refusal { self.refuse(send, ticket, refusal) } else { self.finish(result, send, ticket) }
+        }
+    }
+
+    /// Nobody was woken for the event in the sender's own queue, or perhaps nobody, where the first answer was lost.
+    private func passOnOwn(_ result: SendResult, _ send: PendingSend) {
+        let sender = send.request.sender
+        if let q = result.ownPosition {
+            hub.publish(PublishedEntry(epoch: send.epoch, q: q, event: send.request.ownEvent(of: result)), to: sender)
+        } else if result.isRepeat {
+            hub.checkPositions(of: sender)
         }
     }
 

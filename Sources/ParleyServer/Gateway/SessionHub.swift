@@ -137,6 +137,10 @@ final class SessionHub: @unchecked Sendable {
 
     // MARK: What Redis publishes
 
+    /// Whether what is published to users who are here comes here. A connection that is gone without a word shows late:
+    /// what was missed then is found when positions are checked.
+    var isHearing: Bool { subscriber?.isHealthy ?? false }
+
     private func received(channel: ByteBuffer, payload: ByteBuffer) {
         if channel.readableBytesView.first == Keys.groupsChannel.utf8.first { return receivedForMany(payload) }
         let prefix = Keys.userChannelPrefix.utf8.count
@@ -155,6 +159,11 @@ final class SessionHub: @unchecked Sendable {
         fanOut.forEach { user, q in
             if let listeners = readersByUser[user] { publish(fanOut.entry(at: q), to: listeners) }
         }
+    }
+
+    /// What nobody but this loop is to pass on to the user's readers.
+    func publish(_ entry: PublishedEntry, to user: UserID) {
+        if let listeners = readersByUser[user] { publish(entry, to: listeners) }
     }
 
     private func publish(_ entry: PublishedEntry, to listeners: [any QueueReader]) {
@@ -177,6 +186,8 @@ final class SessionHub: @unchecked Sendable {
         for reader in due { reader.heartbeat() }
         checkPositions(of: due)
     }
+
+    func checkPositions(of user: UserID) { checkPositions(of: readersByUser[user] ?? []) }
 
     /// Asks for the heads of these readers' queues: whoever missed a wake-up reads on from the stream.
     private func checkPositions(of readers: [any QueueReader]) {

@@ -8,7 +8,7 @@ struct UpgradeCheck {
     static let subprotocol = "parley.v1"
 
     struct Refusal: Error, Hashable {
-        /// 400, 403 or 503.
+        /// 400, 403, 404 or 503.
         let status: Int
         let code: ErrorCode
         let detail: String
@@ -16,12 +16,17 @@ struct UpgradeCheck {
 
     let origins: OriginList
     let isFull: Bool
+    var servesSockets = true
 
     /// Everything that can be wrong is looked at before the wish for an upgrade itself, which `FirstRequestHandler` takes
     /// out of a request that is refused: the route still finds the reason.
     ///
     /// - Returns: the headers of the 101 answer besides those of RFC 6455.
     func check(_ headers: HTTPHeaders) throws(Refusal) -> HTTPHeaders {
+        guard servesSockets else {
+            let detail = "This gateway has no sockets: GET /v1/gateways names those that have."
+            throw Refusal(status: 404, code: .notFound, detail: detail)
+        }
         guard headers.first(name: "sec-websocket-version") == "13", headers.first(name: "sec-websocket-key") != nil
         else {
             throw Refusal(status: 400, code: .badFrame, detail: "Sec-WebSocket-Version: 13 and a key are needed.")

@@ -110,12 +110,13 @@ end
 --       group its members, chunks and owed at the end
 -- ARGV  epoch, conversation, lane number, sender, cid, its milliseconds, content hash, membership version,
 --       time of a look-up in history or '', dedup window in ms, queue limits, event members (JSON without braces, seq,
---       mid, ts and cid), what the message that it names is to it (below), number of co-located recipients, those
---       recipients, the other recipients (chunks first: see postpone)
+--       mid, ts and cid), what the message that it names is to it (below), '1' if the caller hears what is published to
+--       the sender, number of co-located recipients, those recipients, the other recipients (chunks first: see postpone)
 -- A reply, and a change of a message (an edit, a deletion), names a message: 'named' wants it looked up, '' names none
 -- or one that is a reply's for sure, and '<its seq> <answer to named>' commits a change if there was no other since,
 -- which may have deleted the message; the event members begin with its mid and seq then.
--- Answers one line: 'sent|dup <mid> <seq> <ts> [pending recipients]', 'conflict', 'future', 'lookup <now>',
+-- Answers one line: 'sent <mid> <seq> <ts> <q> [pending recipients]' with the position in the sender's queue if nobody
+--       was woken for it (else '-'), 'dup <mid> <seq> <ts>', 'conflict', 'future', 'lookup <now>',
 --       'named <last change>', 'seed', 'forbidden', 'stale <version> [members of a group]', 'epoch <current>'
 local function send(KEYS, ARGV)
   local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
@@ -169,19 +170,25 @@ local function send(KEYS, ARGV)
   local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, limits, places, pending = tonumber(ARGV[14]), ARGV[11], {}, nil
-  for i = 15, #ARGV do
-    local user, n = ARGV[i], i - 14
-    if blocked or n > colocated
-      or user == sender and enqueue(KEYS[6 + n], user, epoch, own_event, limits)
-      or user ~= sender and enqueue_among(places, KEYS[6 + n], user, event, limits) then
+  local colocated, limits, places, pending, own_q = tonumber(ARGV[15]), ARGV[11], {}, nil, nil
+  for i = 16, #ARGV do
+    local user, n, failure = ARGV[i], i - 15, nil
+    if blocked or n > colocated then
+      failure = true
+    elseif user == sender then
+      failure, own_q = enqueue_own(KEYS[6 + n], user, epoch, own_event, limits, ARGV[14] == '1')
+    else
+      failure = enqueue_among(places, KEYS[6 + n], user, event, limits)
+    end
+    if failure then
       pending = pending or {}
       pending[#pending + 1] = n
     end
   end
   wake_all(places, epoch, event)
-  if not pending then return 'sent ' .. result end
-  return 'sent ' .. result .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 14, ms, sequence, blocked, pending)
+  local answer = 'sent ' .. result .. ' ' .. (own_q or '-')
+  if not pending then return answer end
+  return answer .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 15, ms, sequence, blocked, pending)
 end
 
 redis.register_function('send_@VERSION@', send)

@@ -93,6 +93,15 @@ local function enqueue(queue_key, user, epoch, event, limits)
   wake(user, epoch, q, event)
 end
 
+-- Appends to the queue of whoever caused the event. Readers at the gateway that called, and nowhere else, need not be
+-- woken: it has the event, and the position is returned for it. Returns an error table or nil, and that position.
+local function enqueue_own(queue_key, user, epoch, event, limits, is_here)
+  local q, failure = append_to_queue(queue_key, event, limits)
+  if not q then return failure end
+  if is_here and redis.call('PUBSUB', 'NUMSUB', 'user:' .. user)[2] == 1 then return nil, q end
+  wake(user, epoch, q, event)
+end
+
 -- Appends to one of many queues whose readers are woken together: notes user and position, by turns, in `places`.
 -- Returns an error table or nil.
 local function enqueue_among(places, queue_key, user, event, limits)

@@ -20,6 +20,8 @@ struct SendRequest: Sendable {
     var lookedUpAt: Int64?
     /// How often Redis wanted something first.
     var bounces = 0
+    /// What is published to the sender comes to where this is sent from.
+    var isHeard = false
     /// The message that this replies to, or changes.
     let named: MessageID?
     /// nil for a message.
@@ -77,6 +79,25 @@ struct SendRequest: Sendable {
         self.members = members
     }
 
+    /// The event as it stands in the sender's queue; see `send`.
+    func ownEvent(of result: SendResult) -> ByteBuffer {
+        var event = ByteBufferAllocator().buffer(capacity: 160 + members.readableBytes)
+        event.beginJSONObject()
+        if change == nil {
+            event.writeJSONField("mid", result.mid)
+            event.writeJSONField("ts", result.timestamp)
+            event.writeJSONField("seq", result.seq)
+        } else {
+            event.writeJSONField("ts", result.timestamp)
+            event.writeJSONField("rev", result.mid.revision)
+        }
+        event.writeString(",")
+        event.writeImmutableBuffer(members)
+        event.writeJSONField("cid", cid)
+        event.endJSONObject()
+        return event
+    }
+
     /// The message that is named was looked up and may be.
     mutating func settle(named message: StoredMessage, since: String) {
         guard change != nil else {
@@ -103,6 +124,8 @@ struct SendResult: Sendable, Hashable {
     /// Milliseconds since 1970.
     let timestamp: Int64
     let isRepeat: Bool
+    /// The event's position in the sender's queue, if whoever sent it is the one to pass it on there.
+    var ownPosition: Int64?
 }
 
 /// What the commit function answered.
@@ -129,12 +152,13 @@ enum SendAnswer: Sendable, Hashable {
         guard let words = reply.string?.split(separator: " ", omittingEmptySubsequences: false), let verb = words.first
         else { return nil }
         switch (verb, words.count) {
-        case ("sent", 4...5), ("dup", 4):
+        case ("sent", 5...6), ("dup", 4):
             guard let mid = MessageID(words[1]), let seq = Int64(words[2]), let timestamp = Int64(words[3]) else {
                 return nil
             }
-            let result = SendResult(mid: mid, seq: seq, timestamp: timestamp, isRepeat: verb == "dup")
-            self = .done(result, pending: PendingDelivery(words.count == 5 ? words[4] : ""))
+            var result = SendResult(mid: mid, seq: seq, timestamp: timestamp, isRepeat: verb == "dup")
+            if words.count > 4 { result.ownPosition = Int64(words[4]) }
+            self = .done(result, pending: PendingDelivery(words.count == 6 ? words[5] : ""))
         case ("conflict", _): self = .conflict
         case ("future", _): self = .future
         case ("lookup", 2):
@@ -205,7 +229,7 @@ struct CommitConfiguration: Sendable {
         let lane = request.lane
         let keyCount = 6 + keys
         var command = RedisCommand.Builder(
-            argumentCount: 3 + keyCount + 14 + recipients,
+            argumentCount: 3 + keyCount + 15 + recipients,
             reservingCapacity: capacity + request.members.readableBytes
         )
         command.append("FCALL")
@@ -234,6 +258,7 @@ struct CommitConfiguration: Sendable {
         command.append(queueLimits)
         command.append(request.members)
         command.append(request.namedState)
+        command.append(request.isHeard && placement == .singleServer ? "1" : "")
     }
 
     private static let function = RedisFunctions.library.function("send")

@@ -179,7 +179,8 @@ struct PublishedEntry {
     /// Of a message, what a delivered receipt says.
     let delivery: DeliveredMessage?
 
-    fileprivate init(epoch: String, q: Int64, event: ByteBuffer, delivery: DeliveredMessage?) {
+    /// - Parameter delivery: nil for what its sender alone gets.
+    init(epoch: String, q: Int64, event: ByteBuffer, delivery: DeliveredMessage? = nil) {
         self.epoch = epoch
         self.q = q
         self.event = event

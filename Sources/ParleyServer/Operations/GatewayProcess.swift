@@ -19,18 +19,14 @@ public struct GatewayProcess {
     /// Serves until SIGTERM or SIGINT, then drains.
     /// - Throws: `Settings.Problem` when it cannot start.
     public func run() async throws {
-        let configuration = try settings.gateway()
-        let commit = try settings.commit()
-        let groups = try settings.groups()
-        let friends = try settings.friends()
-        let keys = try settings.tokenKeys()
-        let port = try settings.port()
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: try settings.threads())
+        guard let keys = settings.tokenKeys else { preconditionFailure("a gateway's settings have token keys") }
+        let configuration = settings.gateway
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
         let eventLoops = Array(group.makeIterator())
         let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
-        let hasher = PasswordHasher(configuration: .init(cost: try settings.passwordCost()))
+        let hasher = PasswordHasher(configuration: .init(cost: settings.passwordCost))
 
-        let services = makeServices(configuration, commit, groups, keys, stores)
+        let services = makeServices(keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
         let registration = Registration(services: services, stores: stores, lag: EventLoopLag(eventLoops))
@@ -43,18 +39,18 @@ public struct GatewayProcess {
             revocations: revocations
         )
         let relations = RelationActions(
-            outbox: stores.relations(commit),
-            limits: friends,
+            outbox: stores.relations(settings.commit),
+            limits: settings.friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, groups, stores, accounts, relations, hubs)
+        let router = makeRouter(services, stores, accounts, relations, hubs)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
                 GatewayChannel(responder: responder, services: services, hubs: hubs)
             },
             configuration: .init(
-                address: .hostname(settings.bindAddress, port: port),
+                address: .hostname(settings.bindAddress, port: settings.port),
                 serverName: "parley",
                 backlog: 4096
             ),
@@ -79,7 +75,7 @@ public struct GatewayProcess {
                 logger: logger
             )
         )
-        try await Settings.explainingTakenPort(port, "PARLEY_PORT") { try await processes.run() }
+        try await explainingTakenPort(settings.port, "PARLEY_PORT") { try await processes.run() }
         for hub in hubs.all { await hub.close() }
         await stores.close()
         try await hasher.shutdown()
@@ -87,15 +83,12 @@ public struct GatewayProcess {
     }
 
     private func makeServices(
-        _ configuration: GatewayConfiguration,
-        _ commit: CommitConfiguration,
-        _ groups: GroupConfiguration,
         _ keys: TokenKeys,
         _ stores: Stores
     ) -> GatewayServices {
         GatewayServices(
-            configuration: configuration,
-            commit: commit,
+            configuration: settings.gateway,
+            commit: settings.commit,
             redis: stores.redis,
             epochs: stores.epochs,
             conversations: ConversationStore(
@@ -103,16 +96,16 @@ public struct GatewayProcess {
                 redis: stores.redis,
                 history: stores.history,
                 epochs: stores.epochs,
-                groups: stores.groups(commit, logger: logger),
-                groupHistory: groups.history
+                groups: stores.groups(settings.commit, logger: logger),
+                groupHistory: settings.groups.history
             ),
             history: stores.history,
-            fanOut: stores.fanOut(commit, logger: logger),
+            fanOut: stores.fanOut(settings.commit, logger: logger),
             tokens: AccessTokens(keys: keys),
             acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
-            origins: OriginList(configuration.allowedOrigins),
+            origins: OriginList(settings.gateway.allowedOrigins),
             registry: GatewayRegistry(redis: stores.volatile),
-            presence: stores.presence(configuration.presenceTerms, logger: logger),
+            presence: stores.presence(settings.gateway.presenceTerms, logger: logger),
             logger: logger
         )
     }
@@ -138,7 +131,6 @@ public struct GatewayProcess {
 
     private func makeRouter(
         _ services: GatewayServices,
-        _ groups: GroupConfiguration,
         _ stores: Stores,
         _ accounts: Accounts,
         _ relations: RelationActions,
@@ -147,6 +139,16 @@ public struct GatewayProcess {
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: CORSMiddleware(origins: services.origins))
         router.add(middleware: ProblemMiddleware())
+        GatewayRoutes(registry: services.registry).add(to: router)
+        SocketRoute(services: services).add(to: router)
+        HealthRoutes {
+            var missing = await stores.missing()
+            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            if services.registry.entries.isEmpty { missing.append("registry") }
+            if services.isDraining { missing.append("draining") }
+            return missing
+        }.add(to: router)
+        guard services.configuration.serves != .sockets else { return router }
         AccountRoutes(accounts: accounts).add(to: router)
         let presence = services.presence
         ProfileRoutes(accounts: accounts) {
@@ -172,7 +174,7 @@ public struct GatewayProcess {
         GroupRoutes(
             outbox: conversations.groups,
             list: list,
-            memberLimit: groups.memberLimit,
+            memberLimit: settings.groups.memberLimit,
             authenticator: accounts.authenticator
         ).add(to: router)
         FriendRoutes(relations: relations).add(to: router)
@@ -182,16 +184,7 @@ public struct GatewayProcess {
             queueCap: services.commit.queueCap,
             authenticator: accounts.authenticator
         ).add(to: router)
-        GatewayRoutes(registry: services.registry).add(to: router)
-        SocketRoute(services: services).add(to: router)
         PageRoutes().add(to: router)
-        HealthRoutes {
-            var missing = await stores.missing()
-            for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
-            if services.registry.entries.isEmpty { missing.append("registry") }
-            if services.isDraining { missing.append("draining") }
-            return missing
-        }.add(to: router)
         return router
     }
 }

@@ -14,7 +14,7 @@ public struct MigrationProcess {
     /// - Returns: the versions that were applied.
     /// - Throws: `Settings.Problem`.
     public func run() async throws -> [Int] {
-        let pool = PostgresPool(configuration: PostgresConfiguration(url: settings.postgresURL), logger: logger)
+        let pool = PostgresPool(configuration: settings.postgres, logger: logger)
         let deadline = ContinuousClock.now + .seconds(20)
         while true {
             do {
@@ -25,7 +25,7 @@ public struct MigrationProcess {
                 guard error.code == .connectionFailed, ContinuousClock.now < deadline else {
                     await pool.shutdown()
                     throw Settings.Problem(
-                        description: "The database cannot be migrated: \(error.message). Set PARLEY_POSTGRES_URL."
+                        "The database cannot be migrated: \(error.message). Set PARLEY_POSTGRES_URL."
                     )
                 }
                 try await Task.sleep(for: .seconds(1))

@@ -22,9 +22,8 @@ struct Stores: Sendable {
     static func open(_ settings: Settings, name: String, eventLoops: [any EventLoop], logger: Logger) async throws
         -> Stores
     {
-        var postgresConfiguration = PostgresConfiguration(url: settings.postgresURL)
+        var postgresConfiguration = settings.postgres
         postgresConfiguration.applicationName = name
-        postgresConfiguration.connections = try settings.postgresConnections()
         let postgres = PostgresPool(configuration: postgresConfiguration, logger: logger)
         try await waitFor(postgres, logger)
 
@@ -35,7 +34,7 @@ struct Stores: Sendable {
         do {
             var configuration = try RedisConfiguration(url: settings.redisURL)
             configuration.clientName = name
-            configuration.connectionsPerLoop = try settings.redisConnections()
+            configuration.connectionsPerLoop = settings.redisConnections
             redis = try RedisClient(
                 configuration: configuration,
                 eventLoops: eventLoops,
@@ -44,8 +43,8 @@ struct Stores: Sendable {
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
             volatile = redis
-            if settings.volatileRedisURL != settings.redisURL {
-                var configuration = try RedisConfiguration(url: settings.volatileRedisURL)
+            if let url = settings.volatileRedisURL, url != settings.redisURL {
+                var configuration = try RedisConfiguration(url: url)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
                 volatile = try RedisClient(
@@ -57,8 +56,8 @@ struct Stores: Sendable {
                 // Presence and discovery alone wait for it.
                 volatile.start()
             }
-        } catch let error as RedisError {
-            throw Settings.Problem(description: "Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
+        } catch {
+            throw Settings.Problem("Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
         let commitLog = CommitLog(redis: redis)
         return Stores(
@@ -75,16 +74,15 @@ struct Stores: Sendable {
         let deadline = ContinuousClock.now + patience
         while true {
             do {
-                let rows = try await postgres.query("SELECT to_regclass('lanes') IS NOT NULL")
-                let isMigrated: [Bool] = try rows.decode(Bool.self)
-                guard isMigrated.first == true else {
-                    throw Settings.Problem(description: "The database has no schema yet: run parley migrate first.")
+                let version = try await SchemaMigrations.version(of: postgres)
+                guard version >= SchemaMigrations.newest else {
+                    throw Settings.Problem(SchemaMigrations.needsMigration(from: version))
                 }
                 return
             } catch let error as PostgresError {
                 guard ContinuousClock.now < deadline else {
                     throw Settings.Problem(
-                        description: "PostgreSQL cannot be used: \(error.message). Set PARLEY_POSTGRES_URL."
+                        "PostgreSQL cannot be used: \(error.message). Set PARLEY_POSTGRES_URL."
                     )
                 }
                 logger.warning("waiting for PostgreSQL", metadata: ["error": "\(error.message)"])

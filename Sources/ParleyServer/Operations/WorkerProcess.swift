@@ -5,9 +5,16 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 
-/// `parley worker`: archives the commit log, finishes fan-outs, changes of groups and between users, and deletions, keeps
-/// partitions ahead of time, and puts out the lights of those who are gone.
+/// `parley worker`: what no client waits for, in the roles that it is given.
 public struct WorkerProcess {
+    public enum Role: String, Sendable, CaseIterable {
+        /// Archives the commit log, finishes fan-outs, changes of groups and between users, and deletions, and keeps
+        /// partitions ahead of time.
+        case archiver
+        /// Puts out the lights of those who are gone.
+        case presence
+    }
+
     private let settings: Settings
     private let logger: Logger
 
@@ -19,7 +26,7 @@ public struct WorkerProcess {
     /// Works until SIGTERM or SIGINT.
     /// - Throws: `Settings.Problem` when it cannot start.
     public func run() async throws {
-        let name = settings.name(default: "worker-1")
+        let name = settings.name ?? "worker-1"
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let stores = try await Stores.open(
             settings,
@@ -27,31 +34,13 @@ public struct WorkerProcess {
             eventLoops: Array(group.makeIterator()),
             logger: logger
         )
-        let partitions = PartitionKeeper(
-            postgres: stores.postgres,
-            period: try settings.partitionPeriod(),
-            retentionDays: try settings.retentionDays(),
-            logger: logger
-        )
-        try await partitions.ensure()
-        let commit = try settings.commit()
-        let archiver = Archiver(
-            redis: stores.redis,
-            postgres: stores.postgres,
-            fanOut: stores.fanOut(commit, logger: logger),
-            worker: name,
-            logger: logger
-        )
-        let groups = stores.groups(commit, logger: logger)
-        let sweeper = GroupSweeper(outbox: groups, logger: logger)
-        let changes = stores.relations(commit)
-        let relations = RelationSweeper(outbox: changes, logger: logger)
-        let deletions = DeletionSweeper(deletion: stores.accountDeletion(groups, changes), logger: logger)
-        let presence = stores.presence(try settings.gateway().presenceTerms, logger: logger)
-        let lights = PresenceSweeper(presence: presence, logger: logger)
-        var services: [any Service] = [archiver, partitions, sweeper, relations, deletions, lights]
-        let healthPort = try settings.healthPort()
-        if let port = healthPort {
+        var services: [any Service] = []
+        if settings.roles.contains(.archiver) { services += try await archiving(stores, name) }
+        if settings.roles.contains(.presence) {
+            let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
+            services.append(PresenceSweeper(presence: presence, logger: logger))
+        }
+        if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
             HealthRoutes { await stores.missing() }.add(to: router)
@@ -64,12 +53,36 @@ public struct WorkerProcess {
                 )
             )
         }
-        logger.notice("worker starts", metadata: ["name": "\(name)"])
+        let roles = settings.roles.map(\.rawValue).sorted().joined(separator: ",")
+        logger.notice("worker starts", metadata: ["name": "\(name)", "roles": "\(roles)"])
         let work = ServiceGroup(
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         )
-        try await Settings.explainingTakenPort(healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
+        try await explainingTakenPort(settings.healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
         await stores.close()
         try await group.shutdownGracefully()
+    }
+    private func archiving(_ stores: Stores, _ name: String) async throws -> [any Service] {
+        let partitions = PartitionKeeper(
+            postgres: stores.postgres,
+            period: settings.partitionPeriod,
+            retentionDays: settings.retentionDays,
+            logger: logger
+        )
+        try await partitions.ensure()
+        let archiver = Archiver(
+            redis: stores.redis,
+            postgres: stores.postgres,
+            fanOut: stores.fanOut(settings.commit, logger: logger),
+            worker: name,
+            logger: logger
+        )
+        let groups = stores.groups(settings.commit, logger: logger)
+        let relations = stores.relations(settings.commit)
+        return [
+            archiver, partitions, GroupSweeper(outbox: groups, logger: logger),
+            RelationSweeper(outbox: relations, logger: logger),
+            DeletionSweeper(deletion: stores.accountDeletion(groups, relations), logger: logger),
+        ]
     }
 }

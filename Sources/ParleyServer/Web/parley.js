@@ -260,9 +260,14 @@ export class Parley extends EventTarget {
         this.#connection = null;
         this.#held = null;
         if (!this.#wanted) return;
-        // Another tab has our device id (a duplicated tab copies its storage): be another device. Unless it was our
-        // own successor.
-        if (code === 4003 && !this.#next) this.#tab.removeItem("parley.device");
+        // Replaced by its own successor, which is about to be ready.
+        if (code === 4003 && this.#next) {
+            this.#connection = this.#next;
+            this.#next = null;
+            return;
+        }
+        // Another tab has our device id (a duplicated tab copies its storage): be another device.
+        if (code === 4003) this.#tab.removeItem("parley.device");
         switch (closeAction(code)) {
         case "stop":
             this.#wanted = false;

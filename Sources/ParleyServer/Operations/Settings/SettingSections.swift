@@ -1,0 +1,303 @@
+import ParleyCore
+import PostgresClient
+
+extension Setting {
+    struct Section: Sendable {
+        let title: String
+        let settings: [Setting]
+    }
+
+    /// All settings there are. A new one takes a field in `Settings` or in a struct that it holds, where its default
+    /// stands, an entry here, and `parley config-reference >Ops/CONFIGURATION.md`.
+    static let sections = [
+        Section(title: "Process", settings: process), Section(title: "Stores", settings: stores),
+        Section(title: "Clients", settings: clients), Section(title: "Messages", settings: messages),
+        Section(title: "Users and groups", settings: users), Section(title: "History", settings: history),
+    ]
+
+    static let all = sections.flatMap(\.settings)
+
+    private static let everybody = Set(Reader.allCases)
+    private static let servers: Set<Reader> = [.gateway, .worker]
+
+    private static let process: [Setting] = [
+        Setting(
+            "CONFIG_FILE",
+            \.configFile,
+            .optional(.text("a file")),
+            for: everybody,
+            "A file of `PARLEY_NAME=value` lines; lines that begin with `#` are skipped. The environment and options win"
+        ),
+        Setting("LOG_LEVEL", \.logLevel, .choice, for: everybody, "The least that is logged, to standard error"),
+        Setting(
+            "NAME",
+            \.name,
+            .optional(.text("a name")),
+            for: servers,
+            fallback: "`gateway-1`, `worker-1`",
+            "This process's name, unique among the running ones"
+        ),
+        Setting("BIND", \.bindAddress, .text("an address or a host's name"), for: servers, "Where it listens"),
+        Setting(
+            "SERVE",
+            \.gateway.serves,
+            .choice,
+            for: [.gateway],
+            "What clients are given here: HTTP without sockets (its polls too), sockets alone, or both"
+        ),
+        Setting(
+            "ROLES",
+            \.roles,
+            .set(),
+            for: [.worker],
+            "What this worker does: `archiver` archives messages, finishes what was left undone and keeps history's "
+                + "partitions, `presence` puts out the lights of those who are gone. Each is needed once at least"
+        ),
+        Setting("PORT", \.port, .port, for: [.gateway], "The port of HTTP and WebSocket; 0 for any that is free"),
+        Setting(
+            "HEALTH_PORT",
+            \.healthPort,
+            .optional(.port),
+            for: [.worker],
+            "The port of `/healthz` and `/readyz`; none without it"
+        ),
+        Setting(
+            "THREADS",
+            \.threads,
+            .number(in: 1...256),
+            for: [.gateway],
+            "Event loops. One serves many thousand sessions; more processes scale further than more threads"
+        ),
+    ]
+
+    private static let stores: [Setting] = [
+        Setting(
+            "REDIS_URL",
+            \.redisURL,
+            .redisURL,
+            for: servers,
+            isSecret: true,
+            "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
+                + "trust instead of the system's"
+        ),
+        Setting(
+            "REDIS_VOLATILE_URL",
+            \.volatileRedisURL,
+            .optional(.redisURL),
+            for: servers,
+            isSecret: true,
+            fallback: "that of `PARLEY_REDIS_URL`",
+            "A Redis of its own for what may be lost, the channels of presence and the registry of gateways"
+        ),
+        Setting(
+            "REDIS_CONNECTIONS",
+            \.redisConnections,
+            .number(in: 1...64),
+            for: servers,
+            "Pipelined connections of each event loop to Redis"
+        ),
+        Setting("POSTGRES_URL", \.postgres.url, .postgresURL, for: everybody, isSecret: true, "PostgreSQL"),
+        Setting(
+            "POSTGRES_CONNECTIONS",
+            \.postgres.connections,
+            .number(in: 1...200),
+            for: servers,
+            "Connections to PostgreSQL, at most"
+        ),
+    ]
+
+    private static let clients: [Setting] = [
+        Setting(
+            "TOKEN_KEY_FILE",
+            \.tokenKeys,
+            .keyFile,
+            for: [.gateway],
+            isRequired: true,
+            "A file with 32 random bytes in base64 (`head -c 32 /dev/urandom | base64`), which sign access tokens, the "
+                + "same for all gateways, mode 600: whoever holds it can sign in as anybody. One key a line: the first "
+                + "signs, all verify"
+        ),
+        Setting(
+            "PUBLIC_URL",
+            \.publicURL,
+            .optional(.text("a URL")),
+            for: [.gateway],
+            fallback: "`http://<bind>:<port>`",
+            "The base at which clients reach this gateway"
+        ),
+        Setting(
+            "ALLOWED_ORIGINS",
+            \.gateway.allowedOrigins,
+            .list("origins"),
+            for: [.gateway],
+            "Of pages that may connect, besides the gateways' own"
+        ),
+        Setting(
+            "ZONE",
+            \.gateway.zone,
+            .text("a name"),
+            for: [.gateway],
+            "Where this gateway stands: clients of the same zone come first"
+        ),
+        Setting(
+            "CAPACITY",
+            \.gateway.capacity,
+            .number(in: 1...10_000_000),
+            for: [.gateway],
+            "Sockets and waiting polls that this gateway may hold; more are refused with 503"
+        ),
+        Setting(
+            "HEARTBEAT_MS",
+            \.gateway.heartbeat,
+            .milliseconds(in: 500...600_000),
+            for: servers,
+            "Between pings; a socket that misses two is closed. The same for all processes"
+        ),
+        Setting(
+            "DRAIN_MS",
+            \.gateway.drainWindow,
+            .milliseconds(in: 0...600_000),
+            for: [.gateway],
+            "How long clients are spread over when this gateway ends, or is cut off from Redis"
+        ),
+        Setting(
+            "REBALANCE_PERCENT",
+            \.gateway.rebalancing.band,
+            .percent(in: 0...1000),
+            for: [.gateway],
+            "How far above its share of all sessions a gateway may be before it sends some to others; `0` sends nobody away"
+        ),
+        Setting(
+            "REBALANCE_SESSIONS",
+            \.gateway.rebalancing.leastExcess,
+            .number(in: 1...1_000_000),
+            for: [.gateway],
+            "Sessions above its share below which a gateway sends nobody away"
+        ),
+        Setting(
+            "PASSWORD_COST",
+            \.passwordCost,
+            .oneOf([("full", .full), ("cheap", .cheap)]),
+            for: [.gateway],
+            "What a password's hash costs; `cheap` is for trying and measuring alone"
+        ),
+        Setting(
+            "RATE_LIMITS",
+            \.gateway.rateLimits,
+            .oneOf([("on", true), ("off", false)]),
+            for: [.gateway],
+            "Whether who asks too often is refused; `off` is for trying and measuring alone"
+        ),
+    ]
+
+    private static let messages: [Setting] = [
+        Setting(
+            "ACK",
+            \.gateway.acknowledgement,
+            .choice,
+            for: [.gateway],
+            "What an acknowledgement waits for: Redis's disk, a replica's memory too, or history in PostgreSQL too"
+        ),
+        Setting(
+            "BACKLOG",
+            \.gateway.backlogLimit,
+            .number(in: 1...1_000_000_000),
+            for: [.gateway],
+            "Messages that may wait for the archive; beyond, sends are refused with `overloaded`"
+        ),
+        Setting(
+            "CHANGE_WINDOW_S",
+            \.gateway.changeWindow,
+            .seconds(in: 0...3_155_760_000),
+            for: [.gateway],
+            "How long a message may be edited or deleted"
+        ),
+        Setting(
+            "DEDUP_WINDOW_S",
+            \.commit.dedupWindow,
+            .seconds(in: 1...86_400),
+            for: servers,
+            "Within this of its own time a repeated send is told from memory; older ones from history"
+        ),
+        Setting(
+            "QUEUE_CAP",
+            \.commit.queueCap,
+            .number(in: 100...10_000_000),
+            for: servers,
+            "Entries that a sync queue keeps, about"
+        ),
+        Setting(
+            "ABSENCE_S",
+            \.commit.absence,
+            .seconds(in: 1...3_155_760_000),
+            for: servers,
+            "Without any device for as long, users are absent: of what comes then their queue counts the positions and "
+                + "keeps nothing"
+        ),
+        Setting(
+            "DEVICE_LIMIT",
+            \.commit.deviceLimit,
+            .number(in: 1...1000),
+            for: servers,
+            "Devices of a user that keep a place in the queue; another takes the place of one away for a day, or is "
+                + "refused. As many polls of a user may wait on each event loop"
+        ),
+    ]
+
+    private static let users: [Setting] = [
+        Setting(
+            "GROUP_LIMIT",
+            \.groups.memberLimit,
+            .number(in: 1...500),
+            for: [.gateway],
+            "Members that a group may have; bigger ones stay and take no more"
+        ),
+        Setting(
+            "GROUP_HISTORY",
+            \.groups.history,
+            .choice,
+            for: [.gateway],
+            "What new members see of a group: from their joining on, or all of it"
+        ),
+        Setting(
+            "FRIEND_LIMIT",
+            \.friends.friendLimit,
+            .number(in: 1...100_000),
+            for: [.gateway],
+            "Friends that a user may have; those who have more keep them"
+        ),
+        Setting(
+            "REQUEST_LIMIT",
+            \.friends.requestLimit,
+            .number(in: 1...100_000),
+            for: [.gateway],
+            "Requests of a user to become friends that may wait for an answer"
+        ),
+        Setting(
+            "PRESENCE_GRACE_MS",
+            \.gateway.presenceGrace,
+            .milliseconds(in: 0...3_600_000),
+            for: servers,
+            "How long somebody whose connection was lost still counts as online. The same for all processes"
+        ),
+    ]
+
+    private static let history: [Setting] = [
+        Setting(
+            "PARTITION",
+            \.partitionPeriod,
+            .choice,
+            for: [.worker],
+            "The time that a partition of history takes; may be changed at any time"
+        ),
+        // Below a week, sends of clients that were offline for a while would be too old to be judged.
+        Setting(
+            "RETENTION_DAYS",
+            \.retentionDays,
+            .optional(.number(in: 7...36_500)),
+            for: [.worker],
+            fallback: "all of it",
+            "Days of history that are kept, the same for all workers"
+        ),
+    ]
+}
