@@ -89,6 +89,9 @@ public final class PostgresPool: Sendable {
         }
     }
 
+    /// Connections that are lent out, and callers that wait for one.
+    public var usage: (inUse: Int, waiting: Int) { state.withLock { ($0.leased, $0.waiting) } }
+
     private static let closed = PostgresError(.poolClosed, "the pool is shut down")
 
     private func acquire() async throws(PostgresError) -> PostgresConnection {

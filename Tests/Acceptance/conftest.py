@@ -1,16 +1,22 @@
 """What every acceptance test has: a running stack, seen from outside."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
+import httpx
 import pytest
+from client import poll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Scripts"))
+from stacklib import processes, stores  # noqa: E402
 
 # Ends a stack whose test process was killed and could not do it.
 WATCHDOG = """
@@ -21,18 +27,32 @@ rm -rf "$2"
 """
 
 
+def watched_directory():
+    """A directory that every user can enter, and that does not outlive this process."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix="parley-acceptance-"))
+    home.chmod(0o755)
+    subprocess.Popen(
+        ["sh", "-c", WATCHDOG, "watchdog", str(os.getpid()), str(home), str(ROOT / "Scripts/stack")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )
+    return home
+
+
+@functools.cache
+def database():
+    """PostgreSQL's directory of a stack that never ran. To make one takes longer than all the rest of `stack up`."""
+    home = watched_directory()
+    stores.Postgres(str(ROOT), str(home), 0)
+    return home / "postgres"
+
+
 class Stack:
     """Scripts/stack on a directory of its own."""
 
     def __init__(self, build, **settings):
         self.build, self.settings = build, settings
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="parley-acceptance-"))
-        self.home.chmod(0o755)
+        self.home = watched_directory()
         self.directory = self.home / "stack"
-        subprocess.Popen(
-            ["sh", "-c", WATCHDOG, "watchdog", str(os.getpid()), str(self.home), str(ROOT / "Scripts/stack")],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )
 
     def command(self, name, *arguments):
         """The command line of a Scripts/stack command on this stack."""
@@ -41,10 +61,18 @@ class Stack:
 
     def attempt(self, name, *arguments):
         """Runs a command; output and exit status are the caller's to judge."""
+        if name == "up":
+            self.prepare()
         return subprocess.run(
             self.command(name, *arguments), env={**os.environ, **self.settings}, capture_output=True, text=True,
             timeout=300, check=False,
         )
+
+    def prepare(self):
+        """Saves a new stack the making of its database."""
+        if not self.directory.exists() and not database().is_symlink():
+            self.directory.mkdir()
+            subprocess.run(["cp", "-a", database(), self.directory], check=True)
 
     def __call__(self, name, *arguments):
         """Runs a command that must succeed and returns what it printed."""
@@ -67,6 +95,38 @@ class Stack:
     @property
     def gateways(self):
         return [gateway["url"] for gateway in self.json["gateways"]]
+
+    @contextlib.contextmanager
+    def differing(self, name, **environment):
+        """While it lasts the process runs with these variables in its environment."""
+        def restart(change):
+            self("kill", name)
+            described = self.json
+            change(next(r["env"] for r in described["gateways"] + described["workers"] if r["name"] == name))
+            (self.directory / "stack.json").write_text(json.dumps(described))
+            self("start", name)
+
+        restart(lambda env: env.update(environment))
+        try:
+            yield
+        finally:
+            restart(lambda env: [env.pop(variable) for variable in environment])
+
+    def revive(self):
+        """Starts what has ended. Returns when all are ready: those that were there have found the others by then."""
+        for name, record in self.processes.items():
+            if processes.state(record) == "ended":
+                self("start", name)
+        poll(self.is_ready, 60)
+
+    def is_ready(self):
+        try:
+            return all(
+                httpx.get(record["ready"], timeout=5).status_code == 200
+                for record in self.processes.values() if "ready" in record
+            )
+        except httpx.HTTPError:
+            return False
 
     def redis(self, *command):
         port = str(self.json["redis"]["port"])

@@ -10,10 +10,8 @@ import sys
 import time
 
 import pytest
+from benchlib import benchmarks, running
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "Scripts"))
-from benchlib import benchmarks, running  # noqa: E402
 
 README = """# Title
 before

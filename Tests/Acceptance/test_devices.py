@@ -50,6 +50,7 @@ def test_three_devices_of_each_cut_in_turn(stack):
         async with Run(stack.gateways, pairs=1, devices=3) as run:
 
             def cut(device):
+                poll(device.ready.is_set)
                 loop.call_soon_threadsafe(lambda: device.socket and device.socket.transport.abort())
                 time.sleep(0.3)
 

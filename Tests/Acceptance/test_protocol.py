@@ -416,6 +416,7 @@ def test_typing(urls, pair):
     with Socket(urls[0], alice) as a, Socket(urls[1], bob) as b:
         conv = a.message("hi", to=bob.id)["conv"]
         for speaker, listener, who in ((a, b, alice), (b, a, bob)):
+            began = time.monotonic()
             for _ in range(3):
                 speaker.send(op="typing", conv=conv)
             speaker.barrier()
@@ -424,7 +425,8 @@ def test_typing(urls, pair):
             assert (notice["conv"], notice["user"]) == (conv, who.id) and "q" not in notice
             speaker.message("sent", conv=conv)
             listener.wait(op="event", body="sent")
-            assert not [f for f in listener.backlog if f["op"] == "typing"], "at most every three seconds"
+            again = [f for f in listener.backlog if f["op"] == "typing"]
+            assert len(again) <= (time.monotonic() - began) // 3, "at most every three seconds"
             listener.backlog.clear()
         with Socket(urls[0], Account(urls[0], "carol")) as c:
             assert c.refused(op="typing", conv=conv) == "not_found"
@@ -435,8 +437,8 @@ def test_typing(urls, pair):
 
 
 def test_no_auth_in_time(urls):
+    begin = time.monotonic()
     with bare(urls[0]) as sock:
-        begin = time.monotonic()
         sock.ping()
         assert close_code(sock, []) == 4500
         assert time.monotonic() - begin > 3
@@ -834,8 +836,13 @@ def test_browsers(urls):
 
 def test_gateways_are_listed(urls):
     for url in urls:
-        listed = httpx.get(f"{url}/v1/gateways").json()["gateways"]
-        assert sorted(g["url"] for g in listed) == sorted(urls)
+
+        def known(url=url):
+            found = httpx.get(f"{url}/v1/gateways").json()["gateways"]
+            return found if sorted(g["url"] for g in found) == sorted(urls) else None
+
+        # Each gateway's picture of the others is a second old.
+        listed = poll(known)
         assert all(g["zone"] and isinstance(g["load"], (int, float)) for g in listed)
 
 

@@ -22,6 +22,7 @@ struct Archiver: Service {
     /// Fan-outs that stayed pending for so many milliseconds are finished here.
     var patience: Int64 = 3_000
     let logger: Logger
+    let count: ArchiveCount
 
     /// Entries of a lane that a round takes at most, and lanes of one read: 100 MB of the largest messages.
     private static let laneLimit = 100
@@ -99,6 +100,7 @@ struct Archiver: Service {
                 continue
             }
             let refused = try await batch.write(to: postgres)
+            count.archived(batch.messages.count)
             if refused > 0 { logger.error("entries moved to dead_letters", metadata: ["count": "\(refused)"]) }
             for step in batch.steps.values {
                 held[step.lane]?.position = step.to

@@ -20,6 +20,7 @@ final class GatewayServices: Sendable {
     let registry: GatewayRegistry
     let presence: Presence
     let logger: Logger
+    let http = HTTPMetrics()
 
     private let sessions = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)

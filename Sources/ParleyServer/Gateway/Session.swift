@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import NIOExtras
 import ParleyCore
@@ -29,7 +30,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Names this session for the client and in logs.
     let name = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
 
-    var stage = Stage.strange
+    var stage = Stage.strange {
+        didSet { metrics.stageChanged(from: oldValue, to: stage) }
+    }
     var identity: Identity?
     var device: DeviceID?
     var isEphemeral = false
@@ -56,6 +59,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private var deadline: Scheduled<Void>?
     private var badFrames = 0
     private var isFlushPending = false
+    /// When the frames came that are being handled.
+    private(set) var readTime = NIODeadline.now()
     private var lastTyping: NIODeadline = .distantPast
     var lastPlace: NIODeadline = .now()
 
@@ -79,6 +84,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Whether the socket takes more for now, as its channel last said.
     private(set) var isWritable = false
     var eventLoop: any EventLoop { hub.eventLoop }
+    var metrics: SocketMetrics { hub.metrics }
 
     // MARK: Channel
 
@@ -86,6 +92,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         self.context = context
         isWritable = context.channel.isWritable
         services.sessionBegan()
+        metrics.socketOpened()
+        if !isWritable { metrics.writabilityChanged(false) }
         (id, slot) = hub.add(self)
         deadline = eventLoop.assumeIsolated().scheduleTask(in: services.configuration.authenticationDeadline) {
             if self.stage == .strange { self.close(.unauthorized, "no auth in time") }
@@ -102,9 +110,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         tellPlace(0, ended: true)
         leavePresence(after: .lost)
         context = nil
+        metrics.socketEnded(stage, isWritable: isWritable)
         isWritable = false
-        stage = .closing
         deadline?.cancel()
+        log(.debug, "session ended")
         services.sessionEnded()
         hub.remove(self, user: identity?.user)
     }
@@ -112,7 +121,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard stage != .closing else { return }
         life.heard()
-        decoder.feed(unwrapInboundIn(data))
+        readTime = .now()
+        let bytes = unwrapInboundIn(data)
+        metrics.read(bytes.readableBytes)
+        decoder.feed(bytes)
         do {
             while stage != .closing, let message = try decoder.next() { received(message) }
         } catch {
@@ -121,7 +133,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isWritable = context.channel.isWritable
+        if isWritable != context.channel.isWritable {
+            isWritable = context.channel.isWritable
+            metrics.writabilityChanged(isWritable)
+        }
         // A client that does not read is not read from either: its requests would pile up as answers.
         try? context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: isWritable)
         stalledTurns = 0
@@ -137,6 +152,15 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    /// - Parameter metadata: besides the session and its user.
+    func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: @autoclosure () -> Logger.Metadata = [:]) {
+        services.logger.log(
+            level: level,
+            message,
+            metadata: metadata().merging(["session": "\(name)", "user": "\(identity?.user.description ?? "")"]) { $1 }
+        )
+    }
 
     // MARK: Frames in
 
@@ -156,6 +180,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
             if let code { payload.writeInteger(code) }
             WebSocketFrame.write(.close, payload, into: &frame)
             leavePresence(after: .closedByClient(code))
+            metrics.closingAsAsked()
             finish(with: frame)
         }
     }
@@ -226,6 +251,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
     func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil) {
+        metrics.refused(error.code)
         write(ServerFrame(error, retryMilliseconds: retryMilliseconds))
         guard error.code == .badFrame else { return }
         badFrames += 1
@@ -243,6 +269,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Writes a whole frame.
     func write(_ frame: ByteBuffer) {
         guard let context, stage != .closing else { return }
+        metrics.wrote(frame.readableBytes)
         context.write(wrapOutboundOut(frame), promise: nil)
         guard !isFlushPending else { return }
         isFlushPending = true
@@ -282,6 +309,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         var frame = ByteBuffer()
         WebSocketFrame.writeClose(code, reason: reason, into: &frame)
         leavePresence(after: .closedByServer(code))
+        metrics.closing(code)
+        log(.debug, "session closed", ["code": "\(code.rawValue)", "reason": "\(reason ?? code.reason)"])
         finish(with: frame)
     }
 

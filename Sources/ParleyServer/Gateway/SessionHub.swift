@@ -10,6 +10,7 @@ import RedisClient
 final class SessionHub: @unchecked Sendable {
     let eventLoop: any EventLoop
     let presence: PresenceHub
+    let metrics = SocketMetrics()
     private let services: GatewayServices
     private let connections: [RedisConnection]
     private var subscriber: RedisSubscriber?
@@ -88,6 +89,16 @@ final class SessionHub: @unchecked Sendable {
         get async { (try? await eventLoop.submit { self.subscriber?.isHealthy ?? false }.get()) ?? false }
     }
 
+    /// On the event loop: its connections for subscriptions that do not hear what is published, and losses of any.
+    var subscriptions: (unhealthy: Int, losses: Int) {
+        let feeds = presence.feeds
+        let isUnhealthy = subscriber?.isHealthy != true
+        return (
+            (isUnhealthy ? 1 : 0) + feeds.count { !$0.isHealthy },
+            feeds.reduce(subscriber?.losses ?? 0) { $0 + $1.losses }
+        )
+    }
+
     // MARK: Readers come and go
 
     func add(_ reader: any QueueReader) -> (id: QueueReader.ID, slot: Int) {
@@ -122,6 +133,8 @@ final class SessionHub: @unchecked Sendable {
             self.subscriber?.subscribe(Keys.groupsChannel, confirmed: confirmed)
         }
     }
+
+    var waitingPolls: Int { polls.count }
 
     /// The one that has waited for longest first.
     func waitingPolls(of user: UserID) -> [Poll] { readersByUser[user]?.compactMap { $0 as? Poll } ?? [] }
@@ -271,6 +284,7 @@ final class SessionHub: @unchecked Sendable {
             let sessions = self.unflushed
             self.unflushed = []
             for session in sessions { session.flush() }
+            self.metrics.flushed()
         }
     }
 }

@@ -3,6 +3,7 @@ import HummingbirdCore
 public import Logging
 import NIOCore
 import NIOPosix
+import RedisClient
 import ServiceLifecycle
 import UnixSignals
 
@@ -29,6 +30,7 @@ public struct GatewayProcess {
         let services = makeServices(keys, stores)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
+        let heartbeats = eventLoops.map { LoopHeartbeat($0) }
         let registry = services.registry
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
@@ -42,7 +44,12 @@ public struct GatewayProcess {
             limits: settings.friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, stores, accounts, relations, registry, hubs)
+        let router = makeRouter(services, stores, accounts, relations, registry, hubs, heartbeats)
+        let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
+        let process = ProcessMetrics(role: .gateway, name: configuration.name)
+        MetricsRoute(
+            sources: parts + [GatewayMetrics(services: services), services.http, services.presence.publisher, process]
+        ).add(to: router)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
@@ -99,6 +106,15 @@ public struct GatewayProcess {
         )
     }
 
+    /// Presence is the first to degrade: it keeps a gateway from being ready where its Redis answers and yet passes nothing
+    /// on to this process, not where that Redis is away for all.
+    private static func missingPresence(_ stores: Stores, _ hubs: SessionHubs) async -> [String] {
+        for hub in hubs.all where await !hub.presence.isHealthy {
+            return (try? await stores.volatile.send("PING")) == nil ? [] : ["presence"]
+        }
+        return []
+    }
+
     private func makeExport(
         _ services: GatewayServices,
         _ accounts: Accounts,
@@ -124,16 +140,20 @@ public struct GatewayProcess {
         _ accounts: Accounts,
         _ relations: RelationActions,
         _ registry: GatewayRegistry,
-        _ hubs: SessionHubs
+        _ hubs: SessionHubs,
+        _ heartbeats: [LoopHeartbeat]
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
+        router.add(middleware: RequestIDMiddleware())
+        router.add(middleware: MetricsMiddleware(metrics: services.http))
         router.add(middleware: CORSMiddleware(origins: services.origins))
-        router.add(middleware: ProblemMiddleware())
+        router.add(middleware: ProblemMiddleware { services.http.refused($0) })
         GatewayRoutes(registry: registry).add(to: router)
         SocketRoute(services: services).add(to: router)
-        HealthRoutes {
+        HealthRoutes(heartbeats: heartbeats) {
             var missing = await stores.missing()
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            missing += await Self.missingPresence(stores, hubs)
             if registry.entries.isEmpty { missing.append("registry") }
             if services.isDraining { missing.append("draining") }
             return missing

@@ -13,6 +13,8 @@ struct Stores: Sendable {
     let epochs: EpochKeeper
     let positions: ArchivePositions
     let history: History
+    /// Of the connections.
+    let metrics: [any MetricsSource]
 
     /// How long a store may take to answer when a process starts.
     private static let patience = Duration.seconds(20)
@@ -24,6 +26,8 @@ struct Stores: Sendable {
     {
         var postgresConfiguration = settings.postgres
         postgresConfiguration.applicationName = name
+        let statements = StatementTimes()
+        postgresConfiguration.onStatement = { statements.record($0) }
         let postgres = PostgresPool(configuration: postgresConfiguration, logger: logger)
         try await waitFor(postgres, logger)
 
@@ -69,7 +73,11 @@ struct Stores: Sendable {
             postgres: postgres,
             epochs: epochs,
             positions: positions,
-            history: History(postgres: postgres, commitLog: commitLog, positions: positions)
+            history: History(postgres: postgres, commitLog: commitLog, positions: positions),
+            metrics: eventLoops.map { loop in
+                let others = volatile === redis ? [] : volatile.connections(on: loop)
+                return RedisMetrics(eventLoop: loop, connections: redis.connections(on: loop) + others)
+            } + [PostgresMetrics(pool: postgres, limit: postgresConfiguration.connections, times: statements)]
         )
     }
 

@@ -28,6 +28,7 @@ public struct WorkerProcess {
     public func run() async throws {
         let name = settings.name ?? "worker-1"
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let heartbeats = group.makeIterator().map { LoopHeartbeat($0) }
         let stores = try await Stores.open(
             settings,
             name: name,
@@ -46,15 +47,20 @@ public struct WorkerProcess {
                 registry: stores.registryEndpoint
             )
         ]
-        if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status) }
+        let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
+        let process = ProcessMetrics(role: .worker, name: name)
+        var metrics: [any MetricsSource] = heartbeats + stores.metrics + [archive, process]
+        if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status, archive.count) }
         if settings.roles.contains(.presence) {
             let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
             services.append(PresenceSweeper(presence: presence, logger: logger))
+            metrics.append(presence.publisher)
         }
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
-            HealthRoutes { await stores.missing() }.add(to: router)
+            HealthRoutes(heartbeats: heartbeats) { await stores.missing() }.add(to: router)
+            MetricsRoute(sources: metrics).add(to: router)
             services.append(
                 Application(
                     router: router,
@@ -73,7 +79,12 @@ public struct WorkerProcess {
         try await group.shutdownGracefully()
     }
 
-    private func archiving(_ stores: Stores, _ name: String, _ status: WorkerStatus) async throws -> [any Service] {
+    private func archiving(
+        _ stores: Stores,
+        _ name: String,
+        _ status: WorkerStatus,
+        _ count: ArchiveCount
+    ) async throws -> [any Service] {
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
             period: settings.partitionPeriod,
@@ -87,7 +98,8 @@ public struct WorkerProcess {
             fanOut: stores.fanOut(settings.commit, logger: logger),
             worker: name,
             status: status,
-            logger: logger
+            logger: logger,
+            count: count
         )
         let groups = stores.groups(settings.commit, logger: logger)
         let relations = stores.relations(settings.commit)

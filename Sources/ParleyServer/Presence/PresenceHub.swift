@@ -53,7 +53,7 @@ final class PresenceHub: @unchecked Sendable {
         feeds = (0..<Self.feedCount).map { index in
             presence.volatile.feed(
                 on: eventLoop,
-                onMessage: { [unowned self] in heard($0) },
+                onMessage: { [unowned self] in heard($1) },
                 onReady: { [unowned self] in resubscribe(index) }
             )
         }
@@ -67,6 +67,11 @@ final class PresenceHub: @unchecked Sendable {
     func close() async {
         try? await eventLoop.submit { self.tick?.cancel() }.get()
         for feed in feeds { await feed.close() }
+    }
+
+    /// Whether changes that are published come here.
+    var isHealthy: Bool {
+        get async { (try? await eventLoop.submit { self.feeds.allSatisfy(\.isHealthy) }.get()) ?? false }
     }
 
     // MARK: Leases

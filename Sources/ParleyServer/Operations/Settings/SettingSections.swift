@@ -30,6 +30,7 @@ extension Setting {
             "A file of `PARLEY_NAME=value` lines; lines that begin with `#` are skipped. The environment and options win"
         ),
         Setting("LOG_LEVEL", \.logLevel, .choice, for: writers, "The least that is logged, to standard error"),
+        Setting("LOG_FORMAT", \.logFormat, .choice, for: writers, "A line of the log as text, or as a JSON object"),
         Setting(
             "NAME",
             \.name,
@@ -60,7 +61,7 @@ extension Setting {
             \.healthPort,
             .optional(.port),
             for: [.worker],
-            "The port of `/healthz` and `/readyz`; none without it"
+            "The port of `/healthz`, `/readyz` and `/metrics`; none without it"
         ),
         Setting(
             "THREADS",
