@@ -7,18 +7,17 @@ import Synchronization
 struct Top: AsyncParsableCommand {
     static let configuration = CommandConfiguration.reading(
         [.top],
-        "Show the whole deployment, anew each second, until q or Ctrl-C; into a pipe as plain text. Needs Redis alone."
+        "Show the whole deployment, anew each second; into a pipe as plain text. Needs Redis alone."
     )
+
+    @OptionGroup var options: SettingOptions
 
     @Flag(help: "Write one frame and end.")
     var once = false
 
-    @OptionGroup var options: SettingOptions
-
     func run() async throws {
         try await explaining {
-            let settings = try options.read(for: [.top])
-            var view = try await TopView(settings: settings)
+            var view = try await TopView(settings: options.read(for: [.top]))
             if once {
                 _ = Output.write(try await view.lines().joined(separator: "\n") + "\n")
             } else if let terminal = Terminal() {

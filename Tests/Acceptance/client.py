@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 PATIENCE = 30
+HOUR = 3_600_000  # in milliseconds
 PASSWORD = "a long password"
 counter = itertools.count(1)
 
@@ -180,6 +181,11 @@ class Socket:
         return {"epoch": self.ready["epoch"], "q": self.ready["head"]}
 
 
+def bare(url, **options):
+    """A socket that has not said who it is."""
+    return connect(url.replace("http", "ws", 1) + "/v1/ws", open_timeout=PATIENCE, **options)
+
+
 def come_back(*place, **options):
     """A socket as soon as the gateway takes one: after a loss it may have to find Redis, or to learn the epoch."""
 
@@ -197,6 +203,22 @@ def close_code(connection, backlog, timeout=PATIENCE):
             backlog.append(json.loads(connection.recv(max(0.01, deadline - time.monotonic()))))
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else 1006
+
+
+def events(sock, count):
+    """The next `count` durable events in the order in which they came."""
+    return [sock.wait(op="event") for _ in range(count)]
+
+
+def problem(answer, status, code=None):
+    """An answer of RFC 9457 with the contract's code."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status and body["title"] and body["code"]
+    if code:
+        assert body["code"] == code
+    return body
 
 
 class RawSocket:

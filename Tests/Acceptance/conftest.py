@@ -12,7 +12,8 @@ import tempfile
 
 import httpx
 import pytest
-from client import poll
+from bystanders import Bystanders
+from client import PATIENCE, Account, poll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Scripts"))
@@ -96,22 +97,6 @@ class Stack:
     def gateways(self):
         return [gateway["url"] for gateway in self.json["gateways"]]
 
-    @contextlib.contextmanager
-    def differing(self, name, **environment):
-        """While it lasts the process runs with these variables in its environment."""
-        def restart(change):
-            self("kill", name)
-            described = self.json
-            change(next(r["env"] for r in described["gateways"] + described["workers"] if r["name"] == name))
-            (self.directory / "stack.json").write_text(json.dumps(described))
-            self("start", name)
-
-        restart(lambda env: env.update(environment))
-        try:
-            yield
-        finally:
-            restart(lambda env: [env.pop(variable) for variable in environment])
-
     def revive(self):
         """Starts what has ended. Returns when all are ready: those that were there have found the others by then."""
         for name, record in self.processes.items():
@@ -128,11 +113,32 @@ class Stack:
         except httpx.HTTPError:
             return False
 
+    @contextlib.contextmanager
+    def differing(self, name, **environment):
+        """While it lasts the process runs with these variables in its environment."""
+        def restart(change):
+            self("kill", name)
+            described = self.json
+            change(next(r["env"] for r in described["gateways"] + described["workers"] if r["name"] == name))
+            (self.directory / "stack.json").write_text(json.dumps(described))
+            self("start", name)
+
+        restart(lambda env: env.update(environment))
+        try:
+            yield
+        finally:
+            restart(lambda env: [env.pop(variable) for variable in environment])
+
     def redis(self, *command):
         port = str(self.json["redis"]["port"])
         return subprocess.run(
             ["redis-cli", "-p", port, *command], capture_output=True, text=True, timeout=30, check=True
         ).stdout.strip()
+
+    def lane_lengths(self):
+        """How many entries of the commit log are not archived and trimmed yet."""
+        lanes = self.redis("--scan", "--pattern", "lane:*").split()
+        return sum(int(self.redis("xlen", lane)) for lane in lanes)
 
     def sql(self, statement):
         return subprocess.run(
@@ -155,6 +161,13 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def build(request):
     return request.config.getoption("--build")
+
+
+@pytest.fixture(scope="session")
+def parley_load(build):
+    """The command line of parley-load."""
+    directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
+    return str(directory / "parley-load")
 
 
 @contextlib.contextmanager
@@ -180,6 +193,32 @@ def fleet(build):
     """Two gateways and a worker that a module's tests may break; each leaves them running."""
     with running(build) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def urls(stack):
+    return stack.gateways
+
+
+@pytest.fixture
+def pair(urls):
+    """Two people who have not written yet."""
+    return Account(urls[0], "alice"), Account(urls[1], "bob")
+
+
+@pytest.fixture(scope="module")
+def bystanders(stack):
+    bystanders = Bystanders(stack.gateways)
+    yield bystanders
+    bystanders.stopping.set()
+    bystanders.thread.join(PATIENCE)
+
+
+@pytest.fixture
+def unnoticed(bystanders):
+    """Bystanders keep exchanging messages all the while: whatever a test does, they must not notice."""
+    yield
+    bystanders.check()
 
 
 @pytest.fixture

@@ -15,20 +15,9 @@ import time
 import urllib.parse
 
 import pytest
-from client import PATIENCE, Account, Socket, poll, signed, uuid7
+from client import HOUR, PATIENCE, Account, Socket, poll, signed, uuid7
 
-HOUR = 3_600_000
 LONG = 30
-
-
-@pytest.fixture(scope="module")
-def urls(stack):
-    return stack.gateways
-
-
-@pytest.fixture
-def pair(urls):
-    return Account(urls[0], "alice"), Account(urls[1], "bob")
 
 
 class Unavailable(Exception):

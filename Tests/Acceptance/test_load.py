@@ -1,7 +1,6 @@
 """The load generator, as people run it."""
 
 import json
-import pathlib
 import re
 import resource
 import signal
@@ -10,13 +9,6 @@ import time
 
 import pytest
 from conftest import ROOT
-
-
-@pytest.fixture(scope="session")
-def parley_load(build):
-    """The command line of parley-load."""
-    directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
-    return str(directory / "parley-load")
 
 
 @pytest.fixture

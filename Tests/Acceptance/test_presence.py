@@ -2,14 +2,16 @@
 
 import contextlib
 import email.utils
+import json
 import pathlib
+import subprocess
 import threading
 import time
 
 import httpx
 import pytest
 from client import PATIENCE, Account, Socket, come_back, now_ms, poll
-from conftest import running
+from conftest import ROOT, running
 
 # So long that a stall of a few seconds is not taken for a leaving. What happens at once is seen well within the grace.
 HEARTBEAT = 2.0
@@ -193,14 +195,14 @@ def test_a_set_replaces_the_one_before_and_has_a_bound(gateways, lit, ann, bob):
             watch(a, bob, carl)
             seen(a, bob, "online")
             seen(a, carl, "online")
-            pair = "presence:" + ":".join(sorted([ann.id, bob.id]))
+            pair = "p:" + ":".join(sorted([ann.id, bob.id]))
             assert lit.redis("pubsub", "numsub", pair).split()[-1] == "1"
             watch(a)
             poll(lambda: lit.redis("pubsub", "numsub", pair).split()[-1] == "0")
 
 
 def test_a_pair_is_one_channel_of_a_gateway(gateways, lit, ann, bob):
-    pair = "presence:" + ":".join(sorted([ann.id, bob.id]))
+    pair = "p:" + ":".join(sorted([ann.id, bob.id]))
 
     def count():
         return lit.redis("pubsub", "numsub", pair).split()[-1]
@@ -224,7 +226,7 @@ def test_a_pair_is_one_channel_of_a_gateway(gateways, lit, ann, bob):
 
 
 def test_an_end_of_friendship_puts_the_light_out_and_a_beginning_brings_it(gateways, lit, ann, bob):
-    pair = "presence:" + ":".join(sorted([ann.id, bob.id]))
+    pair = "p:" + ":".join(sorted([ann.id, bob.id]))
     with Socket(gateways[0], ann) as a, Socket(gateways[1], bob) as b:
         watch(a, bob)
         seen(a, bob, "online")
@@ -334,6 +336,25 @@ def test_a_killed_gateway_puts_its_lights_out_but_not_of_those_who_came_back(gat
             lit("start", "gateway-2")
 
 
+@pytest.mark.parametrize("option, shown", [("--stay-away", 40), (None, 0)], ids=["gone", "back"])
+def test_the_load_scenario_sees_a_killed_gateway(lit, parley_load, tmp_path, option, shown):
+    """Of 40 users in a ring, half are at the gateway that dies, each with two of four friends at the other one."""
+    (tmp_path / "faults").write_text("2s kill gateway-1\n")
+    command = [
+        parley_load, "presence", "--stack", lit.directory / "stack.json", "--users", 40, "--friends", 4, "--rate", 0,
+        "--messages", 20, "--seed-users", "--warmup", 1, "--duration", 5, "--faults", tmp_path / "faults",
+        "--stack-command", ROOT / "Scripts/stack", "--json", tmp_path / "presence.json", *([option] if option else []),
+    ]
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240, check=False)
+    finally:
+        lit("start", "gateway-1")
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    result = json.loads((tmp_path / "presence.json").read_text())
+    assert (result["unexpected_closes"], result["gone_shown"], result["wrong"]) == (20, shown, 0)
+    assert result["acked"] > 0 and result["delivered"] == 2 * result["acked"]
+
+
 def test_redis_emptied_or_restarted_shows_the_right_picture_again(gateways, lit, ann, bob):
     """Emptied while one comes and one goes, nothing that was known may stand."""
     carl = Account(gateways[0], "carl")
@@ -432,8 +453,8 @@ def test_a_gateway_whose_clock_is_off_changes_nothing(lit, skewed):
         for url in skewed:
             assert [message["mid"] for message in ann.history(url, ann.conv(bob))] == mids[::-1]
 
-        cut(c)
         went = time.monotonic()
+        cut(c)
         shown.append(seen(a, carl, "offline", timeout=GONE)["last_active"])
         assert time.monotonic() - went > GRACE / 2, "the grace was kept"
         b.send(op="active")

@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 from conftest import ROOT
+from stacklib import processes
 
 LIMIT = 120
 
@@ -201,7 +202,7 @@ def test_check_config_asks_the_stores(parley, stack):
 
 def test_check_config_says_what_a_store_lacks(parley, stack):
     """A Redis that may forget, and a database that nobody brought forward."""
-    port = str(nowhere())
+    port = str(processes.free_port(set()))
     redis = subprocess.Popen(["redis-server", "--port", port, "--save", ""], stdout=subprocess.DEVNULL)
     try:
         for _ in range(300):

@@ -1,5 +1,6 @@
 """The deployment as people see it: redis-cli's functions and `parley top`, on a stack that is broken meanwhile."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -155,6 +156,8 @@ class Screen:
         self.slave = slave
         self.modes = termios.tcgetattr(slave)
         os.set_blocking(self.master, False)
+        # A read may end within a letter.
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
         self.text = ""
 
     def resize(self, rows, columns):
@@ -162,16 +165,16 @@ class Screen:
 
     def read(self):
         try:
-            self.text += os.read(self.master, 1 << 16).decode()
+            self.text += self.decoder.decode(os.read(self.master, 1 << 16))
         except BlockingIOError:
             pass
         return self.text
 
     @property
     def frame(self):
-        """The lines painted last, without their escapes."""
-        painted = self.read().split("\x1b[?1049l")[0].split("\x1b[H")[-1]
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", painted).split("\r\n") if "\x1b[J" in painted else []
+        """The lines painted last, and to their end, without their escapes."""
+        whole = [painted for painted in self.read().split("\x1b[?1049l")[0].split("\x1b[H") if "\x1b[J" in painted]
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", whole[-1]).split("\r\n") if whole else []
 
     def end(self):
         try:

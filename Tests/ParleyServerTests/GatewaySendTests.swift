@@ -134,7 +134,7 @@ import Testing
     }
 
     @Test func `while Redis is away the outcome is unknown, and the same key settles it`() async throws {
-        try await GatewayStack.with { stack in
+        try await GatewayStack.with(commandTimeout: .seconds(5)) { stack in
             let (ann, bob) = (try await stack.person("ann"), try await stack.person("bob"))
             try await stack.send("first", from: ann, to: bob)
             let cid = ClientMessageID.random(unixMilliseconds: WallClock.milliseconds())

@@ -38,7 +38,7 @@ final class GroupsStack: Sendable {
         redis = try await PrivateRedis(arguments: ["--enable-debug-command", "yes"])
         database = try await PrivatePostgres.database()
         pool = PostgresPool(
-            configuration: PostgresConfiguration(url: database, connections: 8),
+            configuration: PostgresConfiguration(url: database, connections: 8, acquireTimeout: .seconds(60)),
             logger: Logger(label: "test")
         )
         _ = try await Migrator(pool: pool).migrate(SchemaMigrations.all)
@@ -132,7 +132,7 @@ struct GroupsGateway: Sendable {
         let positions = ArchivePositions(postgres: pool)
         let epochs = EpochKeeper(archive: positions, logger: logger)
         redis = try RedisClient(
-            configuration: RedisConfiguration(url: server.url),
+            configuration: .patient(server),
             eventLoops: [MultiThreadedEventLoopGroup.singleton.next()],
             logger: logger,
             prepare: { try await epochs.prepare($0) }

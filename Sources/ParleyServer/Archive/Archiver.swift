@@ -22,7 +22,7 @@ struct Archiver: Service {
     /// Fan-outs that stayed pending for so many milliseconds are finished here.
     var patience: Int64 = 3_000
     let logger: Logger
-    let count: ArchiveCount
+    var count = ArchiveCount()
 
     /// Entries of a lane that a round takes at most, and lanes of one read: 100 MB of the largest messages.
     private static let laneLimit = 100

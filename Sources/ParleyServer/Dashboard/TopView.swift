@@ -36,8 +36,8 @@ public struct TopView {
             }
         }
         redis = try open(settings.redisURL)
-        let volatile = settings.volatileRedisURL ?? settings.redisURL
-        registry = volatile == settings.redisURL ? redis : try open(volatile)
+        let other = settings.volatileRedisURL.flatMap { $0 == settings.redisURL ? nil : $0 }
+        registry = try other.map(open) ?? redis
     }
 
     /// Where it looks, without a password.

@@ -60,7 +60,7 @@ final class SessionHub: @unchecked Sendable {
             onMessage: { [unowned self] in self.received(channel: $0, payload: $1) },
             onResubscribed: { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         )
-        presence.start()
+        presence.start { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
         eventLoop.execute {
             self.subscriber?.subscribe(Keys.groupsChannel) {}
@@ -205,7 +205,7 @@ final class SessionHub: @unchecked Sendable {
         for start in stride(from: 0, to: asked.count, by: Self.positionChunk) {
             let chunk = asked[start..<min(start + Self.positionChunk, asked.count)]
             let lease = services.configuration.presenceTerms.lease
-            let command = Positions.command(chunk.map(\.position), gateway: services.configuration.name, lease: lease)
+            let command = Positions.command(chunk.map(\.position), gateway: presence.gateway, lease: lease)
             connections[0].send(command, repeatable: true) { result in
                 guard case .success(let reply) = result, let positions = Positions(reply),
                     positions.heads.count == chunk.count

@@ -22,6 +22,8 @@ struct PhaseResults: Codable, Sendable {
     var latency = Latencies()
     /// From when a message was due to its acknowledgement.
     var ack = Latencies()
+    /// From when a connection was lost to a friend's socket that shows it.
+    var gone = Latencies()
     /// Of the generator.
     var usage = GeneratorUsage()
 
@@ -33,6 +35,7 @@ struct PhaseResults: Codable, Sendable {
         left.errors.merge(right.errors, uniquingKeysWith: +)
         left.latency += right.latency
         left.ack += right.ack
+        left.gone += right.gone
         left.usage += right.usage
     }
 }
