@@ -19,7 +19,8 @@ class Benchmark(NamedTuple):
     arguments: str  # of parley-load; --stack and --json are added
     seconds: int  # that it takes, about
     figures: tuple
-    needs_stack: bool = True  # two fresh gateways and a worker
+    needs_stack: bool = True  # fresh gateways and a worker
+    gateways: int = 2
 
 
 LATENCY = ("latency_ms.p50", "latency_ms.p99")
@@ -164,6 +165,29 @@ TABLE = (
         "pauses", "every process stands still for 5 or 6 s, one after the other, at 2,000 messages/s for 75 s",
         "chat --users 1000 --rate 2000 --duration 75 --faults Scripts/faults/pauses.txt", 110,
         (PROMISES, Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms")),
+    ),
+    Benchmark(
+        "rolling", "four gateways are restarted one after the other, by SIGTERM, while 2,000 messages/s flow for 90 s",
+        "chat --users 1000 --rate 2000 --duration 90 --seed-users --faults Scripts/faults/rolling.txt", 130,
+        (
+            PROMISES,
+            Figure("the longest that a send waited for its answer", ("ack_ms.max",), "ms", "≤ 5,000 ms"),
+            Figure("send to delivery, p50 and p99 of the whole run", LATENCY, "ms"),
+            Figure("connections that ended before there was another", ("unexpected_closes",)),
+        ),
+        gateways=4,
+    ),
+    Benchmark(
+        "gateway-loss", "one of four gateways with 20,000 sessions is killed, 200 messages/s flow between 1,000 of them",
+        "mixed --users 1000 --rate 200 --idle 19000 --processes 2 --duration 60 --seed-users "
+        "--faults Scripts/faults/gateway-loss.txt", 130,
+        (
+            Figure("until all sessions were back on the others", ("reconnect_seconds",), "s", "≤ 30 s"),
+            Figure("refused sends of users who were not on it", ("errors_undisturbed",), target="0"),
+            PROMISES,
+            Figure("connections that ended", ("unexpected_closes",)),
+        ),
+        gateways=4,
     ),
     Benchmark(
         "self-test", "the load generator against an echo in its own process",

@@ -15,8 +15,13 @@ from .processes import StackError
 
 READY_SECONDS = 60
 MIGRATE_SECONDS = 120
-DRAIN_SECONDS = 20
+DRAIN_SECONDS = 20  # beyond the gateways' own window
 STORE_SECONDS = 15
+
+
+def drain_seconds(record):
+    """How long a process may take to end."""
+    return DRAIN_SECONDS + int(record["env"].get("PARLEY_DRAIN_MS", "0")) / 1000
 
 
 class Stack:
@@ -167,6 +172,7 @@ class Stack:
             "PARLEY_RATE_LIMITS": "on" if options.rate_limits else "off",
             "PARLEY_LOG_LEVEL": options.log_level,
             "PARLEY_ALLOWED_ORIGINS": ",".join(origins),
+            "PARLEY_DRAIN_MS": inherited.get("PARLEY_DRAIN_MS", "5000"),
         }
 
     def migrate(self, parley, settings):
@@ -203,6 +209,24 @@ class Stack:
             "stop_signal": int(stop_signal), "argv": argv, "env": env,
         }
 
+    def add_running(self, kind, zone=None):
+        """Starts one more gateway or worker of a running stack; returns its record when it is ready."""
+        fellows = [record for record in self.entries.values() if record["kind"] == kind]
+        if not self.ready or not fellows:
+            raise StackError(f"no stack with a {kind} runs in {self.directory}")
+        numbers = [int(record["name"].rpartition("-")[2]) for record in fellows]
+        name, parley = f"{kind}-{max(numbers) + 1}", fellows[0]["argv"][0]
+        common = {**fellows[0]["env"], **({"PARLEY_ZONE": zone} if zone else {})}
+        number = processes.free_port({record.get("port") for record in self.entries.values()})
+        (self.add_gateway if kind == "gateway" else self.add_worker)(parley, name, number, common)
+        try:
+            self.start([self.entries[name]])
+        except BaseException:
+            del self.entries[name]
+            self.save()
+            raise
+        return self.entries[name]
+
     def start(self, records):
         """Starts processes side by side and waits until each is ready."""
         marks = {}
@@ -229,12 +253,12 @@ class Stack:
 
     # Ending
 
-    def end_all(self, grace=DRAIN_SECONDS):
+    def end_all(self, grace=None):
         """Ends all: first those that use the stores. Returns the names of those that had to be killed."""
         users = [r for r in self.entries.values() if r["kind"] in ("gateway", "worker")]
         late = []
         try:
-            late += processes.end(users, grace)
+            late += processes.end(users, grace or max(map(drain_seconds, users), default=DRAIN_SECONDS))
         finally:
             late += processes.end([r for r in self.entries.values() if r not in users], STORE_SECONDS)
         return [record["name"] for record in late]

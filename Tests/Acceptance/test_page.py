@@ -198,7 +198,7 @@ def on_two_gateways(stay, move):
 @pytest.fixture(scope="module")
 def fleet(build):
     """A stack with short queues and a short grace, whose gateways these tests may kill."""
-    with running(build, PARLEY_QUEUE_CAP="100", PARLEY_PRESENCE_GRACE_MS="5000") as stack:
+    with running(build, PARLEY_QUEUE_CAP="100", PARLEY_PRESENCE_GRACE_MS="5000", PARLEY_DRAIN_MS="20000") as stack:
         yield stack
 
 
@@ -457,6 +457,53 @@ def test_rules_of_the_client_library(windows):
     assert answer["waits"] == [[0, 1000], [0, 2000], [0, 16000], [0, 30000], [0, 30000]]
     assert answer["ranks"] == [["a", "b", "c"], ["b", "c", "a"], ["b", "a", "c"], ["a", "b"]]
     assert answer["conversations"] == ["d:a:b", "d:a:b", "d:9:a"]
+
+
+# What the page shows of its connection from now on.
+STATES = """
+window.states = [];
+new MutationObserver(() => states.push(document.querySelector("#gateway").dataset.state))
+    .observe(document.querySelector("#gateway"), { attributes: true, attributeFilter: ["data-state"] });
+"""
+
+
+def test_a_gateway_that_drains_is_left_without_a_gap(fleet, windows, outage):
+    ada, bob = windows
+    ada.find(bob.username)
+    bob.find(ada.username)
+    before = ada.gateway
+    name = next(each["name"] for each in fleet.json["gateways"] if urlsplit(each["url"]).port == before)
+    for window in windows:
+        window.driver.execute_script(STATES)
+    stopping = threading.Thread(target=fleet, args=("stop", name))
+    stopping.start()
+    texts = []
+    try:
+        while stopping.is_alive():
+            texts.append(f"while it drains {len(texts)}")
+            ada.write(texts[-1])
+            stopping.join(0.5)
+        ada.wait(lambda: ada.gateway not in (None, before), "to be on another gateway")
+        bob.sees(*texts)
+        ada.reached(texts[-1], "sent", "delivered", "read")
+    finally:
+        stopping.join()
+        fleet("start", name)
+    for window in windows:
+        assert window.texts[-len(texts):] == texts
+        assert set(window.driver.execute_script("return states")) <= {"online"}, "never without a connection"
+
+
+def test_the_page_outlives_the_gateway_that_served_it(windows, outage):
+    ada, bob = windows
+    outage.kill(urlsplit(ada.url).port)
+    ada.wait(lambda: ada.gateway not in (None, urlsplit(ada.url).port), "to be on another gateway")
+    for window in windows:
+        window.online()
+    # People are found over HTTP, by another gateway than the page's own.
+    ada.find(bob.username)
+    ada.write("served by another")
+    bob.sees("served by another")
 
 
 def test_groups_are_shown_and_written_in(fleet, windows):

@@ -120,6 +120,26 @@ def test_pause_and_resume(own, name):
     wait_for(lambda: own.attempt("status").returncode == 0)
 
 
+def test_one_more_process_is_one_command(make_stack):
+    stack = make_stack()
+    assert "no stack" in stack.attempt("add", "gateway").stderr
+    stack("up", "--gateways", 1, "--workers", 1)
+    assert "gateway-2 is ready" in stack("add", "gateway", "--zone", "east")
+    assert "worker-2 is ready" in stack("add", "worker")
+    assert list(stack.processes) == ["redis", "postgres", "gateway-1", "gateway-2", "worker-1", "worker-2"]
+    # Ready is whoever stands in the registry; the others know it within a second.
+    entry = stack.redis("hmget", "gateway:gateway-2", "url", "zone").split()
+    assert entry == [stack.gateways[1], "east"]
+    wait_for(lambda: all(
+        sorted(each["url"] for each in httpx.get(f"{url}/v1/gateways").json()["gateways"]) == sorted(stack.gateways)
+        for url in stack.gateways
+    ))
+    stack("stop", "gateway-2")
+    assert stack.redis("exists", "gateway:gateway-2") == "0", "who leaves in order takes the entry along"
+    stack("start", "gateway-2")
+    stack("status")
+
+
 def test_names_the_processes_when_asked_for_another(own):
     done = own.attempt("kill", "gateway-9")
     assert done.returncode == 1

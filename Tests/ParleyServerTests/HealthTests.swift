@@ -1,7 +1,9 @@
 import Dispatch
+import HTTPTypes
 import Hummingbird
 import NIOCore
 import NIOPosix
+import ParleyWire
 import TestSupport
 import Testing
 

@@ -1,19 +1,20 @@
 import Foundation
 import Logging
+import TestSupport
 import Testing
 
 @testable import ParleyServer
 
 @Suite struct LogTests {
     private func line(_ format: LogFormat, _ message: String, _ metadata: Logger.Metadata) -> String {
-        let time = Date(timeIntervalSince1970: 1_795_439_712.059)
+        let time = Date(timeIntervalSince1970: 1_795_439_712.5)
         return LogLine(time: time, level: .notice, message: message, module: "Tests", metadata: metadata).text(format)
     }
 
     @Test func `text is one line of words`() {
         #expect(
             line(.text, "gateway\nstarts", ["name": "gateway-1", "error": "a \"b\"\nc=d", "none": ""])
-                == "2026-11-23T13:15:12.059Z notice gateway starts error=\"a \\\"b\\\"\\nc=d\" name=gateway-1 none=\"\"\n"
+                == "2026-11-23T13:15:12.500Z notice gateway starts error=\"a \\\"b\\\"\\nc=d\" name=gateway-1 none=\"\"\n"
         )
     }
 
@@ -22,7 +23,7 @@ import Testing
         #expect(text.split(separator: "\n").count == 1 && text.hasSuffix("\n"))
         let object = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
         #expect(object["message"] == "a \"b\"\nc" && object["key \"x\""] == "1\n2" && object["level"] == "notice")
-        #expect(object["time"] == "2026-11-23T13:15:12.059Z" && object["module"] == "Tests")
+        #expect(object["time"] == "2026-11-23T13:15:12.500Z" && object["module"] == "Tests")
     }
 
     @Test func `lines name the process and the request`() async throws {
@@ -36,7 +37,7 @@ import Testing
         }
         logger.info("outside")
         logger.debug("not logged")
-        sink.flush()
+        #expect(try await eventually { !sink.isWriting })
         try pipe.fileHandleForWriting.close()
         let lines = try #require(String(bytes: pipe.fileHandleForReading.readToEnd() ?? Data(), encoding: .utf8))
             .split(separator: "\n").map { try JSONDecoder().decode([String: String].self, from: Data($0.utf8)) }
@@ -56,8 +57,7 @@ import Testing
         let reader = pipe.fileHandleForReading
         let text = Task.detached { String(decoding: try reader.readToEnd() ?? Data(), as: UTF8.self) }
         // The last bytes are only written when the first are read.
-        while sink.hasPending { try await Task.sleep(for: .milliseconds(10)) }
-        sink.flush()
+        #expect(try await eventually { !sink.isWriting })
         try pipe.fileHandleForWriting.close()
         let lines = try await text.value.split(separator: "\n")
         let missing = lines.compactMap { $0.hasSuffix("did not fit here") ? Int($0.prefix { $0.isNumber }) : nil }

@@ -71,6 +71,8 @@ public final class StackProcess: Sendable {
 
     /// Starts a stopped or killed process again; returns when it is ready.
     public func start(_ name: String) async throws { try await stack("start", [name]) }
+    /// Starts one more gateway or worker; returns when it is ready.
+    public func add(_ kind: String) async throws { try await stack("add", [kind]) }
     /// SIGTERM, which drains; returns when the process has ended.
     public func stop(_ name: String) async throws { try await stack("stop", [name]) }
     /// SIGKILL; returns when the process is gone.

@@ -58,8 +58,10 @@ extension ParleyAPI {
     }
 
     /// The gateways that service discovery recommends, best first.
-    public func gateways() async throws(ClientError) -> [GatewayEntry] {
+    /// - Parameter zone: whose gateways come before all others; of letters, digits, `-`, `.` and `_`.
+    public func gateways(zone: String? = nil) async throws(ClientError) -> [GatewayEntry] {
         struct Answer: Decodable { var gateways: [GatewayEntry] }
-        return try await call(.GET, "/v1/gateways", as: Answer.self).gateways
+        let query = zone.map { "?zone=\($0)" } ?? ""
+        return try await call(.GET, "/v1/gateways" + query, as: Answer.self).gateways
     }
 }

@@ -2,13 +2,44 @@ import NIOCore
 import ParleyWire
 
 extension ParleySession {
+    /// How long a gateway may take to say where the others are, and to sign in.
+    private static let askPatience = TimeAmount.seconds(3)
+    private static let readyPatience = TimeAmount.seconds(20)
+
     func connect() {
-        guard !isClosed, !isConnecting else { return }
+        guard !isClosed, !isConnecting, departure != nil || socket == nil else { return }
         isConnecting = true
-        let gateways = configuration.gateways
-        let gateway = nextGateway ?? gateways[attempts % gateways.count]
-        nextGateway = nil
-        attempts += 1
+        if let url = departure?.url, let gateway = try? GatewayAddress(url) {
+            departure?.url = nil
+            return dial(gateway)
+        }
+        Task { await discover() }
+    }
+
+    /// Asks whoever answers which gateway is best, and connects to it.
+    private func discover() async {
+        for gateway in directory.order(at: steadyNow) {
+            let api = ParleyAPI(gateway, group: eventLoop, connections: 1, timeout: Self.askPatience)
+            let answer: [GatewayEntry]?
+            var isThere = true
+            do throws(ClientError) {
+                answer = try await api.gateways(zone: configuration.zone)
+            } catch {
+                answer = nil
+                if case .refused = error.code {} else { isThere = false }
+            }
+            await api.shutdown()
+            if let answer {
+                directory.learn(answer.compactMap { try? GatewayAddress($0.url) })
+                break
+            }
+            if !isThere { directory.failed(gateway, at: steadyNow) }
+        }
+        guard !isClosed else { return }
+        dial(directory.order(at: steadyNow)[0])
+    }
+
+    private func dial(_ gateway: GatewayAddress) {
         candidateGateway = gateway
         do throws(ClientError) {
             ParleySocket.connect(to: gateway, at: try gateway.resolve(), on: eventLoop) { [eventLoop] in
@@ -23,10 +54,7 @@ extension ParleySession {
     private func connected(_ result: Result<ParleySocket, ClientError>) {
         switch result {
         case .failure(let error):
-            isConnecting = false
-            continuation.yield(.disconnected(code: nil, reason: error.message))
-            // An old socket may live on while a move to another gateway fails.
-            if socket == nil { reconnect(after: nil) }
+            candidateFailed(nil, error.message)
         case .success(let socket):
             guard !isClosed else { return socket.abort() }
             candidate = socket
@@ -45,22 +73,44 @@ extension ParleySession {
                     )
                 )
             )
+            readyDeadline = eventLoop.assumeIsolated().scheduleTask(in: Self.readyPatience) { socket.abort() }
         }
     }
 
     private func ended(_ id: ObjectIdentifier, _ code: UInt16?, _ reason: String) {
         if candidate.map(ObjectIdentifier.init) == id {
             candidate = nil
-            isConnecting = false
+            candidateFailed(code, reason)
         } else if socket.map(ObjectIdentifier.init) == id {
             socket = nil
             if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
             isReady = false
-        } else {
-            return
+            guard !isClosed else { return }
+            // Its successor took over, and is about to be ready.
+            if isConnecting, code == CloseCode.replaced.rawValue { return }
+            continuation.yield(.disconnected(code: code, reason: reason))
+            // A successor on its way says itself what is wrong.
+            if !isConnecting { react(to: code, reason) }
+        }
+    }
+
+    /// A new connection did not come to be. An old one may live on: then this one is stayed with, unless its gateway ends.
+    private func candidateFailed(_ code: UInt16?, _ reason: String) {
+        isConnecting = false
+        readyDeadline?.cancel()
+        if let candidateGateway, code != CloseCode.unauthorized.rawValue {
+            directory.failed(candidateGateway, at: steadyNow)
         }
         guard !isClosed else { return }
-        continuation.yield(.disconnected(code: code, reason: reason))
+        if socket == nil { continuation.yield(.disconnected(code: code, reason: reason)) }
+        if socket != nil, departure?.reason != "drain" {
+            departure = nil
+        } else {
+            react(to: code, reason)
+        }
+    }
+
+    private func react(to code: UInt16?, _ reason: String) {
         switch code.flatMap(CloseCode.init) {
         case .unauthorized where !didRefresh:
             didRefresh = true
@@ -101,11 +151,13 @@ extension ParleySession {
     }
 
     private func renewed() async -> Result<Account, ClientError> {
-        let api = ParleyAPI(configuration.gateways[attempts % configuration.gateways.count], group: eventLoop)
+        let gateway = directory.order(at: steadyNow)[0]
+        let api = ParleyAPI(gateway, group: eventLoop)
         let result: Result<Account, ClientError>
         do throws(ClientError) {
             result = .success(try await api.refresh(account.refreshToken))
         } catch {
+            if case .refused = error.code {} else { directory.failed(gateway, at: steadyNow) }
             result = .failure(error)
         }
         await api.shutdown()
@@ -116,6 +168,11 @@ extension ParleySession {
     func reconnect(after milliseconds: Int64?) {
         var generator = SystemRandomNumberGenerator()
         let delay = milliseconds ?? backoff.next(using: &generator)
-        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(delay)) { self.assumeIsolated { $0.connect() } }
+        retry?.cancel()
+        retry = eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(delay)) {
+            self.assumeIsolated { $0.connect() }
+        }
     }
+
+    var steadyNow: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
 }

@@ -23,7 +23,8 @@ extension ParleySession {
         case .error(let failure):
             received(failure)
         case .goaway(let goaway):
-            nextGateway = goaway.url.flatMap { try? GatewayAddress($0) }
+            departure = goaway
+            if let gateway { directory.failed(gateway, at: steadyNow) }
             reconnect(after: goaway.reconnectMilliseconds)
         case .ready, .pong, .suggestions, .unknown:
             break
@@ -36,6 +37,10 @@ extension ParleySession {
     private func take(_ socket: ParleySocket, _ ready: ServerFrame.Ready) {
         let old = self.socket
         (self.socket, candidate, isConnecting) = (socket, nil, false)
+        (gateway, departure) = (candidateGateway, nil)
+        retry?.cancel()
+        readyDeadline?.cancel()
+        if let gateway { directory.succeeded(gateway) }
         (isReady, didRefresh, readySince) = (true, false, .now())
         old?.close(.goingAway)
         clockOffset = ready.now - Self.now()

@@ -13,7 +13,7 @@ extension ParleySession {
 
     func resync() {
         resyncs += 1
-        let (number, gateway) = (resyncs, candidateGateway ?? configuration.gateways[0])
+        let (number, gateway) = (resyncs, gateway ?? configuration.gateways[0])
         Task { await resync(number, at: gateway) }
     }
 

@@ -30,8 +30,11 @@ public actor ParleySession {
     }
 
     public struct Configuration: Sendable {
-        /// Tried in turn.
+        /// One or more, to begin with: any of them tells where the others are. A session remembers those, and comes back to
+        /// these where none of them answers.
         public var gateways: [GatewayAddress]
+        /// Whose gateways are preferred; nil for no preference.
+        public var zone: String?
         public var device: DeviceID
         public var ephemeral = false
         /// Where to resume: the cursor of an earlier session of this device. nil starts at the head.
@@ -61,14 +64,21 @@ public actor ParleySession {
     var state: SessionState
     var backoff: Backoff
     var socket: ParleySocket?
+    /// That of `socket`.
+    var gateway: GatewayAddress?
     /// Signed in, on `socket`.
     var isReady = false
     /// Connected and on its way to replace `socket`.
     var candidate: ParleySocket?
+    /// That of the last attempt.
     var candidateGateway: GatewayAddress?
     var isConnecting = false
-    var attempts = 0
-    var nextGateway: GatewayAddress?
+    var directory: GatewayDirectory
+    /// The gateway asked this session to go.
+    var departure: ServerFrame.GoAway?
+    /// Of the next attempt.
+    var retry: Scheduled<Void>?
+    var readyDeadline: Scheduled<Void>?
     var readySince = NIODeadline.uptimeNanoseconds(0)
     var clockOffset: Int64 = 0
     var didRefresh = false
@@ -89,6 +99,7 @@ public actor ParleySession {
         (updates, continuation) = AsyncStream.makeStream()
         state = SessionState(resume: configuration.resume, known: configuration.known)
         backoff = configuration.backoff
+        directory = GatewayDirectory(seeds: configuration.gateways)
         Task { await connect() }
     }
 
@@ -119,6 +130,8 @@ public actor ParleySession {
         isClosed = true
         isReady = false
         candidate?.abort()
+        retry?.cancel()
+        readyDeadline?.cancel()
         for continuation in waiting.values { continuation.resume(returning: .failure(error)) }
         waiting = [:]
         continuation.finish()

@@ -45,7 +45,9 @@ struct SessionState {
         for index in pending.indices { pending[index].isInFlight = false }
         isFetching = false
         if ready.mode != .resync, cursor != nil, resync == nil {
-            if ready.mode == .live { cursor = .init(epoch: ready.epoch, q: ready.head) }
+            // The socket before may have brought more by now.
+            let q = cursor.map { $0.epoch == ready.epoch ? max($0.q, ready.head) : ready.head } ?? ready.head
+            if ready.mode == .live { cursor = .init(epoch: ready.epoch, q: q) }
             return false
         }
         // One that begins anew tells all again that the first was to tell.

@@ -1,136 +1,64 @@
-import Logging
+import NIOCore
 import RedisClient
-import ServiceLifecycle
 import Synchronization
 
-/// The running gateways, each under a lease in Redis: `gateway:<name>`, a hash that expires.
+/// The running gateways, each under a lease in Redis: `gateway:<name>`, a hash that expires by Redis's clock.
+///
+/// A name belongs to the process that has it in force. Which process that is says a random `instance`.
 final class GatewayRegistry: Sendable {
-    /// A gateway as others and clients see it.
-    struct Entry: Sendable, Hashable {
-        let name: String
-        let url: String
-        let zone: String
-        let sessions: Int
-        let capacity: Int
-
-        /// Share of the capacity that is taken.
-        var load: Double { capacity > 0 ? Double(sessions) / Double(capacity) : 1 }
+    private struct Picture {
+        var entries: [GatewayEntry] = []
+        /// When this gateway's entry was last renewed and all others were read; nil before the first time.
+        var asOf: NIODeadline?
     }
+
+    /// How long an entry outlives its last renewal.
+    static let lease = TimeAmount.seconds(3)
 
     private let redis: RedisClient
-    private let known = Mutex<[Entry]>([])
+    private let instance = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
+    private let started = NIODeadline.now()
+    private let picture = Mutex(Picture())
 
     private static let index = "gateways"
-    /// Seconds that an entry outlives its last renewal.
-    private static let lease = 5
 
+    /// - Parameter redis: the one for what may be lost.
     init(redis: RedisClient) { self.redis = redis }
 
-    /// As of about a second ago.
-    var entries: [Entry] { known.withLock { $0 } }
+    /// All gateways as they were last seen, however long ago.
+    var entries: [GatewayEntry] { picture.withLock { $0.entries } }
 
-    func renew(_ entry: Entry) async throws {
-        let key = "gateway:\(entry.name)"
+    /// Whether this gateway stands in the registry, and knows who else does.
+    var isCurrent: Bool { picture.withLock { ($0.asOf ?? .distantPast) + Self.lease > .now() } }
+
+    /// Writes this gateway's entry and reads all others.
+    /// - Returns: false if another process has the name: nothing is written then.
+    func renew(_ entry: GatewayEntry) async throws -> Bool { try await renew(entry.name, entry.fields) }
+
+    /// Takes the name, without being offered to anybody yet.
+    /// - Returns: as ``renew(_:)``.
+    func claim(_ name: String) async throws -> Bool { try await renew(name, []) }
+
+    private func renew(_ name: String, _ fields: [String]) async throws -> Bool {
+        let began = NIODeadline.now()
+        let times = [Self.lease, began - started].map { "\($0.nanoseconds / 1_000_000)" }
+        let command = RedisFunctions.call("renew_gateway", keys: keys(name), [name, instance] + times + fields)
+        guard let answer = try await redis.send(command, repeatable: true).array else { return true }
+        guard answer.first?.string == instance else { return false }
+        let entries = answer.dropFirst().compactMap { gateway -> GatewayEntry? in
+            let parts = gateway.array?.map { $0.string ?? "" } ?? []
+            return parts.isEmpty ? nil : GatewayEntry(name: parts[0], fields: Array(parts.dropFirst()))
+        }.sorted { $0.name < $1.name }
+        picture.withLock { $0 = Picture(entries: entries, asOf: began) }
+        return true
+    }
+
+    func leave(_ name: String) async throws {
         _ = try await redis.send(
-            "HSET",
-            key,
-            "url",
-            entry.url,
-            "zone",
-            entry.zone,
-            "sessions",
-            "\(entry.sessions)",
-            "capacity",
-            "\(entry.capacity)",
+            RedisFunctions.call("remove_gateway", keys: keys(name), [name, instance]),
             repeatable: true
         )
-        _ = try await redis.send("EXPIRE", key, "\(Self.lease)", repeatable: true)
-        _ = try await redis.send("SADD", Self.index, entry.name, repeatable: true)
     }
 
-    func withdraw(_ name: String) async throws {
-        _ = try await redis.send("SREM", Self.index, name, repeatable: true)
-        _ = try await redis.send("DEL", "gateway:\(name)", repeatable: true)
-    }
-
-    /// Reads all entries; names whose lease has ended leave the index.
-    func refresh() async throws {
-        var entries: [Entry] = []
-        for name in (try await redis.send("SMEMBERS", Self.index).array ?? []).compactMap(\.string).sorted() {
-            let fields =
-                try await redis.send("HMGET", "gateway:\(name)", "url", "zone", "sessions", "capacity").array ?? []
-            guard fields.count == 4, let url = fields[0].string else {
-                _ = try await redis.send("SREM", Self.index, name, repeatable: true)
-                continue
-            }
-            entries.append(
-                Entry(
-                    name: name,
-                    url: url,
-                    zone: fields[1].string ?? "",
-                    sessions: Int(fields[2].integer ?? 0),
-                    capacity: Int(fields[3].integer ?? 0)
-                )
-            )
-        }
-        known.withLock { [entries] in $0 = entries }
-    }
-}
-
-/// Keeps this gateway in the registry and the registry's picture fresh.
-struct Registration: Service {
-    let registry: GatewayRegistry
-    let services: GatewayServices
-
-    func run() async throws {
-        let configuration = services.configuration
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled, !services.isDraining {
-                do {
-                    try await registry.renew(
-                        .init(
-                            name: configuration.name,
-                            url: configuration.publicURL,
-                            zone: configuration.zone,
-                            sessions: services.sessionCount,
-                            // Nobody is sent to where there are no sockets; pages of its origin may connect.
-                            capacity: configuration.serves == .api ? 0 : configuration.capacity
-                        )
-                    )
-                    try await registry.refresh()
-                    services.origins.setGateways(registry.entries.map(\.url))
-                } catch {
-                    if !Task.isCancelled {
-                        services.logger.warning("registry unavailable", metadata: ["error": "\(error)"])
-                    }
-                }
-                try? await Task.sleep(for: .seconds(1))
-            }
-        }
-    }
-}
-
-/// The order in which a client should try gateways.
-enum GatewayChoice {
-    /// Those of the client's zone first; among equals the less loaded of two drawn at random, again and again, so that
-    /// many clients at once spread (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
-    static func order(
-        _ entries: [GatewayRegistry.Entry],
-        zone: String?,
-        using generator: inout some RandomNumberGenerator
-    ) -> [GatewayRegistry.Entry] {
-        let entries = entries.filter { $0.capacity > 0 }
-        let (near, far) = (entries.filter { $0.zone == zone }, entries.filter { $0.zone != zone })
-        return [near, far].flatMap { group in
-            var rest = group
-            var ordered: [GatewayRegistry.Entry] = []
-            while !rest.isEmpty {
-                let one = Int.random(in: rest.indices, using: &generator)
-                var other = Int.random(in: rest.indices, using: &generator)
-                if other == one { other = (one + 1) % rest.count }
-                ordered.append(rest.remove(at: rest[one].load <= rest[other].load ? one : other))
-            }
-            return ordered
-        }
-    }
+    private func keys(_ name: String) -> [String] { [Self.index, "gateway:\(name)"] }
 }

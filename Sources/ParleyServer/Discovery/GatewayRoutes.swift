@@ -1,4 +1,5 @@
 import Hummingbird
+import ParleyWire
 
 /// `GET /v1/gateways`: where a client may connect, best first. Needs no sign-in.
 struct GatewayRoutes {
@@ -6,6 +7,8 @@ struct GatewayRoutes {
 
     func add(to router: some RouterMethods<ParleyRequestContext>) {
         router.get("/v1/gateways") { request, _ in
+            // Whoever is cut off knows no longer who is there; another gateway does.
+            guard registry.isCurrent else { throw HTTPProblem(.unavailable, "The other gateways are not known now.") }
             var generator = SystemRandomNumberGenerator()
             let zone = request.uri.queryParameters["zone"].map(String.init)
             let ordered = GatewayChoice.order(registry.entries, zone: zone, using: &generator)

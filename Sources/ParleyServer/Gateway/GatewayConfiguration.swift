@@ -1,5 +1,5 @@
 public import NIOCore
-import ParleyCore
+public import ParleyCore
 import RedisClient
 
 /// How a gateway treats its sessions.
@@ -42,7 +42,9 @@ public struct GatewayConfiguration: Sendable {
     /// Milliseconds that a message may be edited or deleted for.
     public var changeWindow: Int64 = 86_400_000
     /// How long sessions are spread over when the gateway drains.
-    public var drainWindow = TimeAmount.seconds(5)
+    public var drainWindow = TimeAmount.seconds(30)
+    /// When sessions are sent to gateways that have fewer.
+    public var rebalancing = Rebalancing.Terms()
 
     /// What a send's answer waits for.
     public enum Acknowledgement: String, Sendable, CaseIterable {

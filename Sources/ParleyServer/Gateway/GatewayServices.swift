@@ -1,5 +1,7 @@
 import Logging
+import NIOCore
 import NIOHTTP1
+import ParleyCore
 import ParleyWire
 import RedisClient
 import Synchronization
@@ -26,6 +28,7 @@ final class GatewayServices: Sendable {
     private let sessions = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)
     private let backlog = Atomic<Int>(0)
+    private let reach: Mutex<Isolation>
 
     init(
         configuration: GatewayConfiguration,
@@ -58,6 +61,8 @@ final class GatewayServices: Sendable {
         self.presence = presence
         self.admission = admission
         self.logger = logger
+        let window = configuration.drainWindow.nanoseconds / 1_000_000
+        reach = Mutex(Isolation(window: window, now: Self.steadyMilliseconds()))
     }
 
     /// What this process refused.
@@ -69,12 +74,24 @@ final class GatewayServices: Sendable {
     func sessionEnded() { sessions.subtract(1, ordering: .relaxed) }
     var isFull: Bool { sessionCount >= configuration.capacity }
 
+    /// The other gateways that take sessions, as they were last seen.
+    var otherGateways: [GatewayEntry] { registry.entries.filter { $0.name != configuration.name && $0.spare > 0 } }
+
     /// Where a client of this gateway can go instead.
-    var alternative: String? {
+    var alternative: String? { choice(of: otherGateways) }
+
+    func choice(of gateways: [GatewayEntry]) -> String? {
         var generator = SystemRandomNumberGenerator()
-        let others = registry.entries.filter { $0.name != configuration.name }
-        return GatewayChoice.order(others, zone: configuration.zone, using: &generator).first?.url
+        return GatewayChoice.best(of: gateways, zone: configuration.zone, using: &generator)?.url
     }
+
+    /// What this gateway knows of its link to Redis; its clock is NIO's.
+    var isolation: Isolation { reach.withLock { $0 } }
+    /// Redis has not answered for a while: no new sessions.
+    var isCutOff: Bool { isolation.isCutOff(at: Self.steadyMilliseconds()) }
+    func redisAnswered() { reach.withLock { $0.answered(at: Self.steadyMilliseconds()) } }
+
+    static func steadyMilliseconds() -> Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
 
     /// Set once, at the begin of the drain: no new sessions.
     var isDraining: Bool { draining.load(ordering: .relaxed) }
@@ -89,7 +106,7 @@ final class GatewayServices: Sendable {
     var upgradeCheck: UpgradeCheck {
         UpgradeCheck(
             origins: origins,
-            isFull: isDraining || isFull,
+            isFull: isDraining || isFull || isCutOff,
             servesSockets: configuration.serves != .api
         )
     }

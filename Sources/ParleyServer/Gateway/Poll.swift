@@ -62,7 +62,11 @@ final class Poll: QueueReader, @unchecked Sendable {
 
     private func begin(on channel: any Channel) {
         end = try? channel.pipeline.syncOperations.handler(type: ConnectionEndHandler.self)
-        guard question.waits, end?.isEnding != true, !services.isDraining else { return timeIsUp() }
+        guard question.waits, end?.isEnding != true else { return timeIsUp() }
+        // An empty answer would be asked again at once.
+        guard !services.isDraining else {
+            return finish(.failure(HTTPProblem(.unavailable, "This gateway ends; another one answers.")))
+        }
         guard !services.isFull else {
             return finish(.failure(HTTPProblem(.overloaded, "This gateway takes no more readers.")))
         }
@@ -255,6 +259,8 @@ final class Poll: QueueReader, @unchecked Sendable {
     }
 
     func heartbeat() {}
+
+    func drain() { timeIsUp() }
 
     func timeIsUp() { run(state.timeIsUp()) }
 }

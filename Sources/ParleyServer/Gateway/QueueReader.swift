@@ -20,6 +20,8 @@ protocol QueueReader: AnyObject {
     func epochChanged(to epoch: String)
     /// It is this reader's turn on the wheel.
     func heartbeat()
+    /// The gateway ends.
+    func drain()
 }
 
 struct ReaderPosition {

@@ -166,11 +166,13 @@ extension Session {
         metrics.acknowledged(send.time)
         write(ServerFrame(.sent(ServerFrame.Sent(result, of: send.request)), id: send.id))
         run(sends.finished(ticket))
+        closeWhenAnswered()
     }
 
     private func refuse(_ send: PendingSend, _ ticket: UInt64, _ refusal: SendRefusal) {
         refuse(refusal, id: send.id, cid: FrameID(send.request.cid))
         run(sends.finished(ticket))
+        closeWhenAnswered()
     }
 
     private func refuse(_ refusal: SendRefusal, id: FrameID?, cid: FrameID) {

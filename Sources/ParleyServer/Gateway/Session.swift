@@ -61,6 +61,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private var life = Heartbeat()
     private var deadline: Scheduled<Void>?
     private var badFrames = 0
+    private var isLeaving = false
     private var isFlushPending = false
     /// When the frames came that are being handled.
     private(set) var readTime = NIODeadline.now()
@@ -72,6 +73,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
 
     private static let badFrameLimit = 10
     private static let closePatience = TimeAmount.seconds(2)
+    /// A little longer than Redis may take.
+    private static let answerPatience = TimeAmount.seconds(6)
     private static let ping = {
         var buffer = ByteBuffer()
         WebSocketFrame.write(.ping, into: &buffer)
@@ -102,6 +105,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         deadline = eventLoop.assumeIsolated().scheduleTask(in: services.configuration.authenticationDeadline) {
             if self.stage == .strange { self.close(.unauthorized, "no auth in time") }
         }
+        if services.isDraining { drain() }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { ended() }
@@ -150,7 +154,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         case ChannelEvent.inputClosed: context.close(promise: nil)
-        case is ChannelShouldQuiesceEvent: drain()
+        case is ChannelShouldQuiesceEvent: close(.drain)
         default: context.fireUserInboundEventTriggered(event)
         }
     }
@@ -197,6 +201,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     private func receivedText(_ text: ByteBuffer) {
+        guard !isLeaving else { return }
         let frame: ClientFrame
         do {
             frame = try ClientFrame.decode(text)
@@ -259,7 +264,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         return true
     }
 
-    func endCall() { unansweredCalls -= 1 }
+    func endCall() {
+        unansweredCalls -= 1
+        closeWhenAnswered()
+    }
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
     func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil, _ activity: Activity = .frame) {
@@ -307,13 +315,32 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         }
     }
 
-    /// Tells the client to go to another gateway, and ends the session within the drain window.
+    /// Tells the client to go to another gateway, and ends the session within the drain window. Its last quarter is for
+    /// the client to move: the new connection first, the end of this one after.
     func drain() {
         guard stage != .closing else { return }
-        let wait = TimeAmount.nanoseconds(.random(in: 0...services.configuration.drainWindow.nanoseconds))
+        let quarter = services.configuration.drainWindow.nanoseconds / 4
+        let wait = TimeAmount.nanoseconds(.random(in: 0...3 * quarter))
+        tellToGo(.drain, after: wait, to: services.alternative)
+        eventLoop.assumeIsolated().scheduleTask(in: wait + .nanoseconds(quarter)) { self.leave() }
+    }
+
+    func tellToGo(_ reason: DepartureReason, after wait: TimeAmount, to url: String?) {
         let milliseconds = wait.nanoseconds / 1_000_000
-        write(ServerFrame(.goaway(.init(reconnectMilliseconds: milliseconds, url: services.alternative))))
-        eventLoop.assumeIsolated().scheduleTask(in: wait) { self.close(.drain) }
+        write(
+            ServerFrame(.goaway(.init(reason: reason.rawValue, reconnectMilliseconds: milliseconds, url: url)))
+        )
+    }
+
+    /// Takes no more frames, answers those that it took, and closes.
+    private func leave() {
+        isLeaving = true
+        closeWhenAnswered()
+        eventLoop.assumeIsolated().scheduleTask(in: Self.answerPatience) { self.close(.drain) }
+    }
+
+    func closeWhenAnswered() {
+        if isLeaving, sends.count == 0, unansweredCalls == 0 { close(.drain) }
     }
 
     /// Sends a close frame and waits a little for the client's, so that the code is not lost in a reset.

@@ -15,12 +15,14 @@ final class SessionHub: @unchecked Sendable {
     private let connections: [RedisConnection]
     private var subscriber: RedisSubscriber?
 
-    private var readers: [QueueReader.ID: any QueueReader] = [:]
+    private(set) var readers: [QueueReader.ID: any QueueReader] = [:]
     private var readersByUser: [UserID: [any QueueReader]] = [:]
     private var wheel: TimerWheel<QueueReader.ID>
     private var timers: [RepeatedTask] = []
     private var nextID: QueueReader.ID = 0
     private var polls: [QueueReader.ID: Poll] = [:]
+    /// When which sessions were told to go to another gateway.
+    var toldToGo: [QueueReader.ID: NIODeadline] = [:]
 
     /// Conversations that Redis knows in this epoch.
     private var known: Set<ConversationID> = []
@@ -115,6 +117,7 @@ final class SessionHub: @unchecked Sendable {
     func remove(_ reader: any QueueReader, user: UserID?) {
         readers[reader.id] = nil
         polls[reader.id] = nil
+        toldToGo[reader.id] = nil
         unacknowledged[reader.id] = nil
         presence.forget(reader.id)
         wheel.remove(reader.id, slot: reader.slot)

@@ -53,10 +53,14 @@ final class OriginList: Sendable {
 
     init(_ configured: some Sequence<String>) { self.configured = Set(configured.map(Self.normalized)) }
 
-    /// The public URLs of the registered gateways.
-    func setGateways(_ urls: some Sequence<String>) {
+    /// Takes the public URLs of registered gateways for good: the page that one served lives on when the gateway is gone.
+    /// One on this machine has two names.
+    func add(gateways urls: some Sequence<String>) {
         let origins = Set(urls.map(Self.normalized))
-        gateways.withLock { $0 = origins }
+        let locals = origins.filter { $0.hasPrefix("http://127.0.0.1:") }.map {
+            $0.replacing("127.0.0.1", with: "localhost")
+        }
+        gateways.withLock { $0.formUnion(origins.union(locals)) }
     }
 
     func allows(_ origin: String) -> Bool {

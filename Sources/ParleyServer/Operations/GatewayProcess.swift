@@ -31,8 +31,9 @@ public struct GatewayProcess {
         let services = makeServices(keys, stores, admission)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
-        let heartbeats = eventLoops.map { LoopHeartbeat($0) }
-        let registry = services.registry
+        let (lag, heartbeats) = (EventLoopLag(eventLoops), eventLoops.map { LoopHeartbeat($0) })
+        let registration = Registration(services: services, stores: stores, lag: lag)
+        try await registration.claim()
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
             store: AccountStore(pool: stores.postgres),
@@ -46,7 +47,7 @@ public struct GatewayProcess {
             limits: settings.friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, stores, accounts, relations, registry, hubs, heartbeats)
+        let router = makeRouter(services, stores, accounts, relations, hubs, heartbeats)
         let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
@@ -66,15 +67,10 @@ public struct GatewayProcess {
                 backlog: 4096
             ),
             services: [
-                Registration(registry: registry, services: services), BacklogGuard(services: services),
-                Overload(
-                    services: services,
-                    postgres: stores.postgres,
-                    hasher: hasher,
-                    lag: EventLoopLag(eventLoops)
-                ),
-                Drain(services: services),
+                BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),
+                Overload(services: services, postgres: stores.postgres, hasher: hasher, lag: lag),
             ],
+            onServerRunning: { _ in registration.listens() },
             eventLoopGroupProvider: .shared(group),
             logger: logger
         )
@@ -82,7 +78,19 @@ public struct GatewayProcess {
             "gateway starts",
             metadata: ["name": "\(configuration.name)", "url": "\(configuration.publicURL)"]
         )
-        try await explainingTakenPort(settings.port, "PARLEY_PORT") { try await application.runService() }
+        // They end in the opposite order: the sessions go first, the registry is left last.
+        let drain = Drain(services: services, hubs: hubs, registration: registration)
+        let processes = ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(service: registration, failureTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: application), .init(service: drain),
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        try await explainingTakenPort(settings.port, "PARLEY_PORT") { try await processes.run() }
         for hub in hubs.all { await hub.close() }
         await stores.close()
         try await hasher.shutdown()
@@ -112,7 +120,7 @@ public struct GatewayProcess {
             tokens: AccessTokens(keys: keys),
             acknowledger: Acknowledger(redis: stores.redis, positions: stores.positions),
             origins: OriginList(settings.gateway.allowedOrigins),
-            registry: GatewayRegistry(redis: stores.redis),
+            registry: GatewayRegistry(redis: stores.volatile),
             presence: stores.presence(settings.gateway.presenceTerms, logger: logger),
             admission: admission,
             logger: logger
@@ -152,7 +160,6 @@ public struct GatewayProcess {
         _ stores: Stores,
         _ accounts: Accounts,
         _ relations: RelationActions,
-        _ registry: GatewayRegistry,
         _ hubs: SessionHubs,
         _ heartbeats: [LoopHeartbeat]
     ) -> Router<ParleyRequestContext> {
@@ -166,13 +173,13 @@ public struct GatewayProcess {
                 services.refusals.count(Activity($0), $1)
             }
         )
-        GatewayRoutes(registry: registry).add(to: router)
+        GatewayRoutes(registry: services.registry).add(to: router)
         SocketRoute(services: services).add(to: router)
         HealthRoutes(heartbeats: heartbeats) {
             var missing = await stores.missing()
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
             missing += await Self.missingPresence(stores, hubs)
-            if registry.entries.isEmpty { missing.append("registry") }
+            if services.registry.entries.isEmpty { missing.append("registry") }
             if services.isDraining { missing.append("draining") }
             return missing
         }.add(to: router)
@@ -214,21 +221,5 @@ public struct GatewayProcess {
         ).add(to: router)
         PageRoutes().add(to: router)
         return router
-    }
-}
-
-/// Holds the process while sessions move to other gateways: each heard through its channel that the server closes, told
-/// its client, and ends within the drain window.
-private struct Drain: Service {
-    let services: GatewayServices
-
-    func run() async throws {
-        try? await gracefulShutdown()
-        services.logger.notice("draining", metadata: ["sessions": "\(services.sessionCount)"])
-        services.beginDrain()
-        try? await services.registry.withdraw(services.configuration.name)
-        let limit = ContinuousClock.now + .nanoseconds(services.configuration.drainWindow.nanoseconds) + .seconds(5)
-        while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
-        await services.groupReceipts.tell()
     }
 }

@@ -63,7 +63,7 @@ struct Stores: Sendable {
                         await Dashboard.offer(on: $0, logger: logger)
                     }
                 )
-                // Presence alone waits for it.
+                // Presence and discovery alone wait for it.
                 volatile.start()
             }
         } catch {

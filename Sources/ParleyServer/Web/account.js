@@ -1,21 +1,26 @@
 import { ParleyError } from "./rules.js";
 
 const HTTP_MS = 10_000;
+const MAX_BASES = 3; // gateways that one call tries
+const REPEATABLE = new Set(["/v1/login", "/v1/token", "/v1/logout"]); // calls that do the same twice as once
 const KEY = "parley.session";
 
 /**
  * A sign-in: its tokens in `storage`, their renewal ahead of need, and HTTP calls in its name. `ended(reason)` is
- * called when it is over: "logout", "unauthorized", or "elsewhere" when another tab changed it.
+ * called when it is over: "logout", "unauthorized", or "elsewhere" when another tab changed it. `bases()` tells where
+ * HTTP may go, the best first, and `failed(base)` is told of one that does not answer.
  */
 export class Account {
-    #base;
+    #bases;
+    #failed;
     #storage;
     #ended;
     #renewing = null;
     #timer = 0;
 
-    constructor(base, storage, ended) {
-        this.#base = base;
+    constructor({ bases, failed, storage, ended }) {
+        this.#bases = bases;
+        this.#failed = failed;
         this.#storage = storage;
         this.#ended = ended;
         this.#schedule();
@@ -67,12 +72,30 @@ export class Account {
         }
     }
 
-    /** A call as it stands; resolves to the JSON body or null, rejects with a ParleyError. */
+    /**
+     * A call as it stands; resolves to the JSON body or null, rejects with a ParleyError. Any gateway may answer it:
+     * where one is gone or cannot serve, the next is asked, if the call may be repeated.
+     */
     async fetch(method, path, body, headers = {}) {
+        const mayRepeat = method !== "POST" || "idempotency-key" in headers || REPEATABLE.has(path);
+        let failure;
+        for (const base of this.#bases().slice(0, mayRepeat ? MAX_BASES : 1)) {
+            try {
+                return await this.#call(base, method, path, body, headers);
+            } catch (error) {
+                if (error.code === "network") this.#failed(base);
+                else if (error.status !== 503) throw error;
+                failure ??= error;
+            }
+        }
+        throw failure;
+    }
+
+    async #call(base, method, path, body, headers) {
         let response;
         let text;
         try {
-            response = await fetch(this.#base + path, {
+            response = await fetch(base + path, {
                 method,
                 headers: body === undefined ? headers : { ...headers, "content-type": "application/json" },
                 body: body === undefined ? undefined : JSON.stringify(body),

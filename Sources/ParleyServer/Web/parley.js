@@ -66,15 +66,21 @@ export class Parley extends EventTarget {
     #reads = new Map(); // conv to the seq that is still to be told
 
     /**
-     * `base`: where HTTP goes (the page's own origin). `storage` keeps the sign-in, shared between tabs; `tabStorage`
-     * keeps this tab's device id and its unanswered sends through a reload. `load` is called when the session starts
-     * afresh (at first, and when the server says resync): it fetches the state over HTTP, treating whatever it had
-     * cached as stale; events that come meanwhile are held back and delivered afterwards.
+     * `base`: where HTTP goes (the page's own origin), and to another gateway while that one is gone. `storage` keeps
+     * the sign-in, shared between tabs; `tabStorage` keeps this tab's device id and its unanswered sends through a
+     * reload. `load` is called when the session starts afresh (at first, and when the server says resync): it fetches
+     * the state over HTTP, treating whatever it had cached as stale; events that come meanwhile are held back and
+     * delivered afterwards.
      */
     constructor({ base = location.origin, storage = localStorage, tabStorage = sessionStorage, load } = {}) {
         super();
         this.#base = base;
-        this.#account = new Account(base, storage, (reason) => this.#ended(reason));
+        this.#account = new Account({
+            bases: () => rankGateways([this.#base, ...this.#gateways], this.#failed, Date.now()),
+            failed: (gateway) => this.#failed.set(gateway, Date.now()),
+            storage,
+            ended: (reason) => this.#ended(reason),
+        });
         this.#tab = tabStorage;
         this.#load = load ?? (async () => {});
         this.#restoreOutbox();
@@ -194,13 +200,13 @@ export class Parley extends EventTarget {
         }
     }
 
-    /** The server's first choice; without an answer, what it said before. */
+    /** The first choice of whichever gateway answers; without an answer, what was said before. */
     async #discover() {
         try {
             const answer = await this.#account.fetch("GET", "/v1/gateways");
             if (answer.gateways.length) this.#gateways = answer.gateways.map(({ url }) => url.replace(/\/+$/, ""));
         } catch {
-            // The gateway that served this page may be the one that is gone: the others are known.
+            // Nobody answers just now.
         }
         const known = this.#gateways.length ? this.#gateways : [this.#base];
         return rankGateways(known, this.#failed, Date.now())[0];
@@ -243,11 +249,23 @@ export class Parley extends EventTarget {
     #closed(connection, code) {
         this.#discard(connection);
         if (code < 4001 || code >= 4100) this.#failed.set(connection.gateway, Date.now());
-        if (connection === this.#next) this.#next = null;
+        if (connection === this.#next) {
+            this.#next = null;
+            // A gateway that ends leaves no choice; from any other the move was an offer.
+            const old = this.#connection;
+            if (old?.leaving === "drain") setTimeout(() => this.#move(old), backoff(1, 500));
+            return;
+        }
         if (connection !== this.#connection) return;
         this.#connection = null;
         this.#held = null;
         if (!this.#wanted) return;
+        // Replaced by its own successor, which is about to be ready.
+        if (code === 4003 && this.#next) {
+            this.#connection = this.#next;
+            this.#next = null;
+            return;
+        }
         // Another tab has our device id (a duplicated tab copies its storage): be another device.
         if (code === 4003) this.#tab.removeItem("parley.device");
         switch (closeAction(code)) {
@@ -407,19 +425,23 @@ export class Parley extends EventTarget {
         }, ACK_MS);
     }
 
-    #goaway(connection, { reconnect_ms = 0, url }) {
-        setTimeout(async () => {
-            const current = () => connection === this.#connection && !this.#next && !this.#held;
-            if (!current()) return;
-            this.#failed.set(connection.gateway, Date.now());
-            try {
-                const token = await this.#account.token();
-                const gateway = url ? url.replace(/\/+$/, "") : await this.#discover();
-                if (current()) this.#next = this.#dial(gateway, token);
-            } catch {
-                // The old socket's close code says how to go on.
-            }
-        }, reconnect_ms);
+    #goaway(connection, { reason, reconnect_ms = 0, url }) {
+        connection.leaving = reason;
+        setTimeout(() => this.#move(connection, url), reconnect_ms);
+    }
+
+    /** Make before break: the socket that is here goes when its successor is ready. */
+    async #move(connection, url) {
+        const current = () => connection === this.#connection && !this.#next && !this.#held;
+        if (!current()) return;
+        this.#failed.set(connection.gateway, Date.now());
+        try {
+            const token = await this.#account.token();
+            const gateway = url ? url.replace(/\/+$/, "") : await this.#discover();
+            if (current() && gateway !== connection.gateway) this.#next = this.#dial(gateway, token);
+        } catch {
+            // The old socket's close code says how to go on.
+        }
     }
 
     // MARK: Sends

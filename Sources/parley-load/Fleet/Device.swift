@@ -10,6 +10,8 @@ protocol DeviceOwner: AnyObject {
     func received(_ presence: ServerFrame.Presence, on device: Device)
     /// The device is signed in, for the first time or again.
     func ready(_ ready: ServerFrame.Ready, on device: Device)
+    /// The device is signed in at another gateway, and was never without a connection.
+    func moved(_ ready: ServerFrame.Ready, on device: Device)
     /// A connection, signed in or on the way to it, ended otherwise than by `Device.close`; another follows by itself
     /// unless `isFinal`.
     func lost(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool)
@@ -17,6 +19,7 @@ protocol DeviceOwner: AnyObject {
 
 extension DeviceOwner {
     func received(_ presence: ServerFrame.Presence, on device: Device) {}
+    func moved(_ ready: ServerFrame.Ready, on device: Device) {}
 }
 
 /// One signed-in device: connects, resumes where it was, acknowledges within a second, comes back by itself, to
@@ -26,6 +29,8 @@ class Device {
     let seat: Seat
     var credentials: Credentials
     private(set) var socket: ParleySocket?
+    /// On its way to replace `socket`, at the gateway that `goaway` named.
+    private var successor: (socket: ParleySocket, gatewayIndex: Int)?
     /// Polls, answered or not.
     var requests = 0
     var isReady = false
@@ -35,11 +40,15 @@ class Device {
     private var earlier = (pings: 0, received: 0, sent: 0)
     var cursor: ClientFrame.Cursor?
     private var needsAck = false
+    /// Up to where a socket brings what the one before it brought.
+    private var overlap: Int64 = 0
     var isClosed = false
     /// Its person has left and may come back.
     private(set) var isAway = false
     /// Signed in at least once: from then on any gateway will do.
     var hasArrived = false
+    /// Its connection ended at least once, and nobody here asked for it.
+    private(set) var wasDisturbed = false
     var didRefresh = false
     var gatewayIndex: Int
     private var readySince = NIODeadline.uptimeNanoseconds(0)
@@ -91,6 +100,7 @@ class Device {
         case .other: received(rare: text)
         case .sent: owner?.received(frame, on: self)
         case .event:
+            guard frame.q > overlap else { return }
             if let q = cursor?.q, frame.q > q { cursor?.q = frame.q }
             if !needsAck {
                 needsAck = true
@@ -116,7 +126,7 @@ class Device {
         }
         switch frame.operation {
         case .ready(let ready):
-            (isReady, hasArrived, didRefresh) = (true, true, false)
+            (isReady, hasArrived, didRefresh, overlap) = (true, true, false, 0)
             readyDeadline?.cancel()
             readySince = .now()
             clockOffset = ready.now - Clock.unixMilliseconds()
@@ -128,20 +138,23 @@ class Device {
             owner?.received(failure, on: self)
         case .presence(let presence):
             owner?.received(presence, on: self)
+        case .goaway(let goaway):
+            eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(goaway.reconnectMilliseconds)) {
+                self.move(to: goaway.url)
+            }
         default:
             break
         }
     }
 
     private func ended(_ code: UInt16?, _ reason: String) {
-        if let socket {
-            earlier.pings += socket.pingsAnswered
-            earlier.received += socket.bytesReceived
-            earlier.sent += socket.bytesSent
-        }
+        if let socket { count(socket) }
         socket = nil
+        // Its successor took over, and is about to be ready.
+        if successor != nil, code == CloseCode.replaced.rawValue { return }
         readyDeadline?.cancel()
         guard !isClosed, !isAway else { return }
+        if isReady { wasDisturbed = true }
         if isReady { backoff.ended(afterMilliseconds: (NIODeadline.now() - readySince).nanoseconds / 1_000_000) }
         let wasReady = isReady
         isReady = false
@@ -149,7 +162,7 @@ class Device {
         let needsRefresh = code.flatMap(CloseCode.init) == .unauthorized && hasArrived && !didRefresh
         let isFinal = CloseCode.reaction(to: code) == .stop && !needsRefresh
         owner?.lost(self, wasReady: wasReady, reason: reason, isFinal: isFinal)
-        guard !isFinal, !isAway else { return }
+        guard !isFinal, !isAway, successor == nil else { return }
         if !wasReady, hasArrived { gatewayIndex = (gatewayIndex + 1) % seat.gateways.count }
         if needsRefresh {
             didRefresh = true
@@ -168,6 +181,58 @@ class Device {
         promise.completeWithTask { try await spent.refreshed(at: gateway, on: eventLoop) }
         promise.futureResult.assumeIsolated().whenSuccess { self.credentials = $0 }
         return promise.futureResult
+    }
+
+    /// Make before break: the socket that is here goes when the new one is signed in.
+    private func move(to url: String?) {
+        let named = seat.gateways.firstIndex { $0.address.description == url }
+        let index = named ?? (gatewayIndex + 1) % seat.gateways.count
+        guard isReady, successor == nil, index != gatewayIndex else { return }
+        let target = seat.gateways[index]
+        var options = ParleySocket.Options()
+        options.localAddress = seat.localAddress
+        ParleySocket.connect(to: target.address, at: target.socketAddress, on: eventLoop, options: options) {
+            // Where this fails, the old socket stays, or its end says how to go on.
+            guard case .success(let socket) = $0 else { return }
+            guard self.isReady, !self.isClosed, !self.isAway else { return socket.abort() }
+            self.successor = (socket, index)
+            socket.onText = { self.received(fromSuccessor: $0) }
+            socket.onClose = { _, reason in
+                self.successor = nil
+                // The old one was replaced by one that did not come to be.
+                if self.socket == nil { self.ended(nil, reason) }
+            }
+            socket.send(
+                ClientFrame(.auth(.init(token: self.credentials.token, device: self.seat.device, resume: self.cursor)))
+            )
+        }
+    }
+
+    private func received(fromSuccessor text: ByteBuffer) {
+        guard let (socket, index) = successor, let frame = try? ServerFrame.decode(text),
+            case .ready(let ready) = frame.operation
+        else { return }
+        successor = nil
+        if let old = self.socket {
+            (old.onText, old.onClose) = (nil, nil)
+            count(old)
+            old.close(.goingAway)
+        }
+        (self.socket, gatewayIndex) = (socket, index)
+        socket.onText = { self.received($0) }
+        socket.onClose = { self.ended($0, $1) }
+        guard isReady else { return received(rare: text) }
+        readySince = .now()
+        // What the old socket brought since the new one said where it was comes once more.
+        overlap = ready.mode == .resync ? 0 : cursor?.q ?? 0
+        if ready.mode == .resync { cursor = .init(epoch: ready.epoch, q: ready.head) }
+        owner?.moved(ready, on: self)
+    }
+
+    private func count(_ socket: ParleySocket) {
+        earlier.pings += socket.pingsAnswered
+        earlier.received += socket.bytesReceived
+        earlier.sent += socket.bytesSent
     }
 
     /// Leaves as a person does.

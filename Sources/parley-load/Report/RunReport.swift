@@ -35,6 +35,17 @@ struct RunReport: Sendable {
         return rounded(server.cpu.values.reduce(0, +) / duration / Double(plan.sessions))
     }
 
+    /// From the first fault until all sessions were there again and stayed, in seconds, to a second of the timeline; nil
+    /// where not all came back.
+    var reconnectSeconds: Double? {
+        guard let fault = faults?.first?.s else { return nil }
+        let points = measurement.timeline
+        let missing = points.lastIndex { $0.s >= fault && $0.connected < outcome.fleet.devices }
+        guard let missing else { return 0 }
+        guard points.indices.contains(missing + 1) else { return nil }
+        return rounded(points[missing + 1].s - fault)
+    }
+
     func perMessage(_ total: Double) -> Double? {
         results.sent == 0 ? nil : rounded(total / Double(results.sent))
     }
@@ -45,7 +56,7 @@ extension RunReport: Encodable {
     private enum Key: String, CodingKey {
         case scenario, users, rate, duration_s, processes, gateways
         case sent, acked, deliveries_expected, delivered, lost, duplicated, reordered, leaked, violations
-        case errors, unexpected_closes, resyncs, conversations_read, ended_early
+        case errors, errors_undisturbed, reconnect_seconds, unexpected_closes, resyncs, conversations_read, ended_early
         case latency_ms, ack_ms, latency_curve, rate_achieved, deliveries_per_second, members, devices
         case server_cpu_us_per_message, generator_cpu_us_per_message, rss_kb_per_session, bytes_per_message
         case redis_calls_per_message, timeline, faults, steps, highest_rate
@@ -65,6 +76,7 @@ extension RunReport: Encodable {
         try json.encodeIfPresent(endedEarly, forKey: .ended_early)
         try json.encode(measurement.timeline, forKey: .timeline)
         try json.encodeIfPresent(faults, forKey: .faults)
+        try json.encodeIfPresent(reconnectSeconds, forKey: .reconnect_seconds)
         try json.encodeIfPresent(rssPerSession, forKey: .rss_kb_per_session)
         try json.encodeIfPresent(idleCPU, forKey: .server_cpu_us_per_session_second)
         if plan.receive != nil {
@@ -119,6 +131,7 @@ extension RunReport: Encodable {
         try json.encode(violations.leaked, forKey: .leaked)
         try json.encode(violations.items, forKey: .violations)
         try json.encode(results.errors, forKey: .errors)
+        if faults != nil { try json.encode(results.undisturbedErrors, forKey: .errors_undisturbed) }
         try json.encode(outcome.conversationsRead, forKey: .conversations_read)
         try json.encode(results.latency.summary, forKey: .latency_ms)
         try json.encode(results.ack.summary, forKey: .ack_ms)

@@ -18,6 +18,8 @@ struct PhaseResults: Codable, Sendable {
     var deliveriesExpected = 0
     /// Answers with an error, by code, those during the warm-up included.
     var errors: [String: Int] = [:]
+    /// Of these, to devices that never lost a connection.
+    var undisturbedErrors = 0
     /// From when a message was due to its arrival at another's device.
     var latency = Latencies()
     /// From when a message was due to its acknowledgement.
@@ -33,6 +35,7 @@ struct PhaseResults: Codable, Sendable {
         left.delivered += right.delivered
         left.deliveriesExpected += right.deliveriesExpected
         left.errors.merge(right.errors, uniquingKeysWith: +)
+        left.undisturbedErrors += right.undisturbedErrors
         left.latency += right.latency
         left.ack += right.ack
         left.gone += right.gone

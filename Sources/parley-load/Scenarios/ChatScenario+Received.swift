@@ -45,6 +45,7 @@ extension ChatScenario {
 
     func received(_ failure: ServerFrame.Failure, on device: Device) {
         errorCount += 1
+        if !device.wasDisturbed { results.undisturbedErrors += 1 }
         results.errors[failure.code.rawValue, default: 0] += 1
         guard let cid = failure.cid?.cid, let index = recorder.ledger.index(of: cid, from: device.index) else { return }
         switch failure.code {
@@ -69,6 +70,15 @@ extension ChatScenario {
             recorder.record(.resynced(device: device.index))
             catchUp(device)
         }
+        sendAgain(device)
+    }
+
+    func moved(_ ready: ServerFrame.Ready, on device: Device) {
+        if ready.mode == .resync { catchUp(device) }
+        sendAgain(device)
+    }
+
+    private func sendAgain(_ device: Device) {
         for index in senders[device.index].unanswered { transmit(index, on: device) }
         release(device.index)
     }

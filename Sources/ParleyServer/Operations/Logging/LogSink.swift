@@ -34,7 +34,8 @@ public final class LogSink: Sendable {
     /// Lines that did not fit.
     var dropped: Int { state.withLock { $0.dropped } }
 
-    var hasPending: Bool { state.withLock { !$0.pending.isEmpty } }
+    /// Something is still to be written, if only how much was dropped.
+    var isWriting: Bool { state.withLock { $0.isWriting } }
 
     func write(_ line: String) {
         let mustStart = state.withLock { state in

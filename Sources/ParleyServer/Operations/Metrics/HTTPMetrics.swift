@@ -41,9 +41,6 @@ final class HTTPMetrics: MetricsSource {
         state.withLock { if result.isRepeat { $0.repeats += 1 } else { $0.committed += 1 } }
     }
 
-    /// Messages of this process that were committed.
-    var sent: Int { state.withLock { $0.committed } }
-
     func collect() -> MetricSamples {
         let state = state.withLock { $0 }
         var samples = MetricSamples()

@@ -12,8 +12,8 @@ final class SocketMetrics {
     private var sent = 0
     private var committed = 0
     private var repeats = 0
-    private(set) var delivered = 0
-    private(set) var polled = 0
+    private var delivered = 0
+    private var polled = 0
     private var refusals: [ErrorCode: Int] = [:]
     private var closes: [CloseCode: Int] = [:]
     private var closedByClient = 0

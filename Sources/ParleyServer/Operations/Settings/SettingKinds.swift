@@ -62,6 +62,12 @@ extension SettingKind<Int> {
     static var port: Self { number("a port", in: 0...65535, make: { $0 }, show: { $0 }) }
 }
 
+extension SettingKind<Double> {
+    static func percent(in range: ClosedRange<Int>) -> Self {
+        number("percent", in: range, make: { Double($0) / 100 }, show: { Int(($0 * 100).rounded()) })
+    }
+}
+
 extension SettingKind<TimeAmount> {
     static func milliseconds(in range: ClosedRange<Int>) -> Self {
         number("milliseconds", in: range, make: { .milliseconds(Int64($0)) }, show: { Int($0.nanoseconds / 1_000_000) })

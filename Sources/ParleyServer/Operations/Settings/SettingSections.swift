@@ -89,7 +89,7 @@ extension Setting {
             for: servers.union([.top]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
-            "A Redis of its own for what may be lost: the channels of presence, and rate limits"
+            "A Redis of its own for what may be lost: the channels of presence, the registry of gateways, and rate limits"
         ),
         Setting(
             "REDIS_CONNECTIONS",
@@ -160,7 +160,21 @@ extension Setting {
             \.gateway.drainWindow,
             .milliseconds(in: 0...600_000),
             for: [.gateway],
-            "How long clients are spread over when this gateway ends"
+            "How long clients are spread over when this gateway ends, or is cut off from Redis"
+        ),
+        Setting(
+            "REBALANCE_PERCENT",
+            \.gateway.rebalancing.band,
+            .percent(in: 0...1000),
+            for: [.gateway],
+            "How far above its share of all sessions a gateway may be before it sends some to others; `0` sends nobody away"
+        ),
+        Setting(
+            "REBALANCE_SESSIONS",
+            \.gateway.rebalancing.leastExcess,
+            .number(in: 1...1_000_000),
+            for: [.gateway],
+            "Sessions above its share below which a gateway sends nobody away"
         ),
         Setting(
             "PASSWORD_COST",

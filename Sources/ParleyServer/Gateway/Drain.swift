@@ -1,0 +1,44 @@
+import Logging
+import NIOCore
+import ServiceLifecycle
+import UnixSignals
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Empties the gateway before it ends: no new sessions, and those that are here go to other gateways within the drain
+/// window. The port stays open meanwhile, for readiness to be asked and requests to be answered.
+struct Drain: Service {
+    let services: GatewayServices
+    let hubs: SessionHubs
+    let registration: Registration
+
+    /// Beyond the window, for answers that are on their way.
+    private static let patience = Duration.seconds(10)
+
+    func run() async throws {
+        try await gracefulShutdown()
+        // Whoever asks again does not want to wait.
+        let impatience = Task {
+            for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+                services.logger.warning("ended at once", metadata: ["sessions": "\(services.sessionCount)"])
+                _exit(EXIT_FAILURE)
+            }
+        }
+        defer { impatience.cancel() }
+        services.logger.notice("draining", metadata: ["sessions": "\(services.sessionCount)"])
+        services.beginDrain()
+        for hub in hubs.all { hub.drain() }
+        // Shown as draining, and offered to nobody, from now on. Redis may be slow to answer.
+        async let shown: Void? = try? registration.renew()
+        let window = Duration.nanoseconds(services.configuration.drainWindow.nanoseconds)
+        let limit = ContinuousClock.now + window + Self.patience
+        while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
+        await services.groupReceipts.tell()
+        await shown
+        services.logger.notice("drained", metadata: ["sessions": "\(services.sessionCount)"])
+    }
+}
