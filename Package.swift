@@ -72,13 +72,17 @@ let package = Package(
             // Embedded, so that a binary can be moved anywhere.
             resources: [
                 .embedInCode("Operations/Migrations"),
-                .embedInCode("Messages/Queues.lua"), .embedInCode("Messages/Commit.lua"),
-                .embedInCode("Messages/Delivery.lua"),
+                .embedInCode("Messages/Records.lua"), .embedInCode("Messages/Queues.lua"),
+                .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
                 .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
                 .embedInCode("Messages/Epoch.lua"),
                 .embedInCode("Conversations/Groups/Groups.lua"), .embedInCode("Conversations/Receipts.lua"),
                 .embedInCode("Friends/Relations.lua"), .embedInCode("Presence/Presence.lua"),
-                .embedInCode("Conversations/Mute/Mute.lua"), .embedInCode("Discovery/Discovery.lua"),
+                .embedInCode("Conversations/Mute/Mute.lua"), .embedInCode("Archive/Workers.lua"),
+                .embedInCode("Dashboard/Text.lua"), .embedInCode("Dashboard/Cluster.lua"),
+                .embedInCode("Dashboard/Top.lua"), .embedInCode("Dashboard/People.lua"),
+                .embedInCode("Dashboard/Senders.lua"), .embedInCode("Admission/Limits.lua"),
+                .embedInCode("Discovery/Discovery.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

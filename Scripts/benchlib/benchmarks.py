@@ -28,6 +28,7 @@ PROMISES = Figure(
     "lost, duplicated, reordered, leaked of {acked:,} messages, each delivered to two devices",
     ("lost", "duplicated", "reordered", "leaked"), target="0",
 )
+WRONG = Figure("wrong pictures at the end", ("wrong",), target="0")
 CPU = "server_cpu_us_per_message."
 CPU_BY_GROUP = (CPU + "gateways", CPU + "workers", CPU + "redis", CPU + "postgres")
 
@@ -112,13 +113,33 @@ TABLE = (
         "presence --users 20000 --friends 10 --rate 50 --duration 60 --processes 2 --seed-users", 200,
         (
             Figure("from a change to a friend's socket, p50 and p99", LATENCY, "ms", "p99 ≤ 100 ms"),
-            Figure("wrong pictures at the end", ("wrong",), target="0"),
+            WRONG,
         ),
     ),
     Benchmark(
         "presence-idle", "10,000 sessions, each watching ten friends, held for 60 s",
         "presence --users 10000 --friends 10 --rate 0 --warmup 0 --duration 60 --seed-users", 100,
         (Figure("memory of a gateway for each", ("rss_kb_per_session",), "KiB", "≤ 6 KiB"),),
+    ),
+    Benchmark(
+        "presence-kill", "kill -9 of a gateway with 10,000 sessions, each watching 20 friends, none of whom comes back",
+        "presence --users 20000 --friends 20 --rate 0 --messages 200 --stay-away --duration 40 --processes 2 "
+        "--seed-users --faults Scripts/faults/gateway.txt", 150,
+        (
+            Figure("until friends saw them go, p50 and the last", ("gone_ms.p50", "gone_ms.max"), "ms",
+                   "≤ 35,000 ms, the grace and 5 s"),
+            WRONG,
+        ),
+    ),
+    Benchmark(
+        "presence-return", "the same, and all of them come back to the other gateway",
+        "presence --users 20000 --friends 20 --rate 0 --messages 200 --duration 20 --processes 2 --seed-users "
+        "--faults Scripts/faults/gateway.txt", 120,
+        (
+            Figure("send to delivery there, p50 and p99", LATENCY, "ms", "p99 ≤ 250 ms"),
+            Figure("times that a friend saw one of them go", ("gone_shown",), target="0"),
+            WRONG,
+        ),
     ),
     Benchmark(
         "kills", "kill -9 of every process in turn while 2,000 messages/s flow for 75 s",

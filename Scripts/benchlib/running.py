@@ -58,8 +58,10 @@ class Runner:
         command = os.path.join(self.root, "Scripts/stack")
         down = [command, "down", "--wipe", "--dir", self.directory]
         up = [command, "up", "--build", self.build, "--gateways", str(gateways), "--dir", self.directory]
+        # A gateway has room for those of one that died.
+        environment = {**os.environ, "PARLEY_CAPACITY": "30000"}
         try:
-            if call(up, stdout=subprocess.DEVNULL) != 0:
+            if call(up, stdout=subprocess.DEVNULL, env=environment) != 0:
                 raise Failed("its stack did not start")
             yield ["--stack", os.path.join(self.directory, "stack.json")]
         finally:

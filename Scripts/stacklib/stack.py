@@ -197,9 +197,10 @@ class Stack:
         )
 
     def add_worker(self, parley, name, port, common):
+        url = f"http://127.0.0.1:{port}"
         self.add(
-            name, "worker", [parley, "worker", "--name", name], {**common, "PARLEY_HEALTH_PORT": str(port)},
-            ready=f"http://127.0.0.1:{port}/readyz",
+            name, "worker", [parley, "worker", "--name", name], {**common, "PARLEY_HEALTH_PORT": str(port)}, url=url,
+            ready=f"{url}/readyz",
         )
 
     def add(self, name, kind, argv, env, stop_signal=signal.SIGTERM, **more):

@@ -114,5 +114,6 @@ public struct FriendPair: Hashable, Sendable {
         hi = max(one, other)
     }
 
-    public var channel: String { "presence:\(lo):\(hi)" }
+    /// Short: of up to 28 bytes Redis takes 48 for a name, else 64 or more, once for each gateway.
+    public var channel: String { "p:\(lo):\(hi)" }
 }

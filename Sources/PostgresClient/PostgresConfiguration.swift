@@ -18,6 +18,8 @@ public struct PostgresConfiguration: Sendable {
     public var cancelGrace: Duration = .seconds(5)
     /// What `pg_stat_activity` shows, unless the URL says otherwise.
     public var applicationName: String
+    /// Told how long each statement took, COMMIT included, on the connection's thread.
+    public var onStatement: (@Sendable (Duration) -> Void)?
 
     public init(
         url: String,

@@ -75,7 +75,7 @@ public actor PostgresConnection {
         }
         let answer: LibpqResult
         do {
-            answer = try session.script("COMMIT", limit(nil, flag: nil))
+            answer = try timed { () throws(PostgresError) in try session.script("COMMIT", limit(nil, flag: nil)) }
         } catch {
             guard error.code == .connectionLost else { throw error }
             throw PostgresError(.unknownOutcome, "the answer to COMMIT was lost: \(error.message)")
@@ -123,6 +123,15 @@ public actor PostgresConnection {
         _ session: LibpqSession,
         _ limit: StatementLimit
     ) -> Result<PostgresRows, PostgresError> {
-        Result { () throws(PostgresError) in PostgresRows(result: try body(session, limit)) }
+        Result { () throws(PostgresError) in
+            PostgresRows(result: try timed { () throws(PostgresError) in try body(session, limit) })
+        }
+    }
+
+    private func timed(_ body: () throws(PostgresError) -> LibpqResult) throws(PostgresError) -> LibpqResult {
+        guard let onStatement = configuration.onStatement else { return try body() }
+        let begun = ContinuousClock.now
+        defer { onStatement(.now - begun) }
+        return try body()
     }
 }

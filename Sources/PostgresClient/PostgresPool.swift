@@ -20,6 +20,11 @@ public final class PostgresPool: Sendable {
         self.state = Mutex(PoolState(limit: max(1, configuration.connections)))
     }
 
+    /// How many connections there may be.
+    public var connections: Int { state.withLock(\.limit) }
+    /// How many callers wait for one.
+    public var waiting: Int { state.withLock(\.waiting) }
+
     /// Runs one statement on whichever connection is free.
     /// - Parameter timeout: instead of ``PostgresConfiguration/statementTimeout``.
     public func query(_ query: PostgresQuery, timeout: Duration? = nil) async throws(PostgresError) -> PostgresRows {
@@ -88,6 +93,9 @@ public final class PostgresPool: Sendable {
             }
         }
     }
+
+    /// Connections that are lent out, and callers that wait for one.
+    public var usage: (inUse: Int, waiting: Int) { state.withLock { ($0.leased, $0.waiting) } }
 
     private static let closed = PostgresError(.poolClosed, "the pool is shut down")
 

@@ -34,6 +34,9 @@ struct CommandQueue {
     var count: Int { entries.count }
     var hasUnanswered: Bool { writtenCount > 0 }
 
+    /// When the oldest command's time is up.
+    var firstDeadline: NIODeadline? { entries.first?.deadline }
+
     /// Adds a command; with `isConnected` the caller writes it at once.
     mutating func append(_ entry: Entry, isConnected: Bool) {
         entries.append(entry)

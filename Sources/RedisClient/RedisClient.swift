@@ -78,31 +78,26 @@ public final class RedisClient: Sendable {
         onMessage: @escaping (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void,
         onResubscribed: @escaping () -> Void
     ) -> RedisSubscriber {
-        let subscriber = RedisSubscriber(
-            eventLoop: eventLoop,
-            transport: transport,
-            logger: logger,
-            onMessage: onMessage,
-            onResubscribed: onResubscribed
-        )
-        subscriber.start()
+        let subscriber = RedisSubscriber(makeFeed(on: eventLoop), onResubscribed: onResubscribed)
+        subscriber.start(onMessage: onMessage)
         return subscriber
     }
 
     /// A connection for many subscriptions on `eventLoop`, of which the owner keeps the record; the callbacks run there.
     public func feed(
         on eventLoop: any EventLoop,
-        onMessage: @escaping (_ payload: ByteBuffer) -> Void,
+        onMessage: @escaping (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void,
         onReady: @escaping () -> Void
     ) -> RedisFeed {
-        let feed = RedisFeed(
-            eventLoop: eventLoop,
-            transport: transport,
-            logger: logger,
-            onMessage: onMessage,
-            onReady: onReady
-        )
-        feed.start()
+        let feed = makeFeed(on: eventLoop)
+        feed.start(onMessage: onMessage, onReady: onReady)
         return feed
+    }
+
+    private func makeFeed(on eventLoop: any EventLoop) -> RedisFeed {
+        guard let publisher = connections(on: eventLoop).first else {
+            preconditionFailure("an event loop that the client was not made with")
+        }
+        return RedisFeed(eventLoop: eventLoop, transport: transport, publisher: publisher, logger: logger)
     }
 }

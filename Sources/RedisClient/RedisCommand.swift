@@ -3,6 +3,8 @@ public import NIOCore
 /// A command in wire form. It is encoded once, and the same bytes are written again should it be repeated.
 public struct RedisCommand: Sendable, Hashable {
     let bytes: ByteBuffer
+    /// What `RedisConnection.onReply` is told it belongs to; the numbers mean what the caller takes them for.
+    public var series: UInt8 = 0
 
     public init(_ arguments: some Collection<String>) {
         var builder = Builder(argumentCount: arguments.count)

@@ -36,6 +36,18 @@ public final class RedisConnection: @unchecked Sendable {
     private var sweep: RepeatedTask?
     private var readyWaiters: [EventLoopPromise<Void>] = []
     private var lastFailure: RedisError?
+    /// When the replies came that are being handed over.
+    private var burst: NIODeadline?
+
+    /// Told of every reply to a command: the command's series, and how long after it was asked for the reply came.
+    /// Touched on the event loop only, like the counts below.
+    public var onReply: ((_ series: UInt8, _ time: TimeAmount) -> Void)?
+    /// How often it was there, the first time included.
+    public private(set) var connects = 0
+    /// Commands that ended without a reply: no connection or no answer in time, or lost on the way.
+    public private(set) var unanswered = 0
+    /// Commands asked for and not answered yet.
+    public var outstanding: Int { queue.count }
 
     init(eventLoop: any EventLoop, transport: RedisTransport, logger: Logger, prepare: @escaping Preparation) {
         self.eventLoop = eventLoop
@@ -67,6 +79,12 @@ public final class RedisConnection: @unchecked Sendable {
             isConnected: isConnected
         )
         if isConnected { write(command) }
+    }
+
+    /// For how long the oldest command has been unanswered; on the connection's event loop only.
+    public var delay: TimeAmount {
+        guard let deadline = queue.firstDeadline else { return .zero }
+        return max(.zero, .now() + transport.configuration.commandTimeout - deadline)
     }
 
     /// Sends a command from anywhere and waits for the reply.
@@ -146,7 +164,10 @@ public final class RedisConnection: @unchecked Sendable {
         let future = transport.connect(on: eventLoop) {
             RedisChannelHandler(
                 onReply: { if generation == self.generation { self.received($0) } },
-                onBurstEnd: { self.flush() },
+                onBurstEnd: {
+                    self.burst = nil
+                    self.flush()
+                },
                 onClose: { if generation == self.generation { self.channelClosed($0) } }
             )
         }
@@ -185,6 +206,7 @@ public final class RedisConnection: @unchecked Sendable {
 
     private func becomeReady(_ channel: any Channel) {
         state = .ready(channel)
+        connects += 1
         for command in queue.connected() { write(command) }
         for waiter in readyWaiters { waiter.succeed() }
         readyWaiters.removeAll()
@@ -214,7 +236,7 @@ public final class RedisConnection: @unchecked Sendable {
         guard !isClosed else { return }
         lastFailure = reason
         state = .disconnected(attempts: attempts + 1)
-        for verdict in queue.connectionLost() { verdict.deliver() }
+        deliver(queue.connectionLost())
         eventLoop.scheduleTask(in: transport.configuration.backoff.delay(attempt: attempts)) {
             self.connect(attempts: attempts + 1)
         }
@@ -233,6 +255,11 @@ public final class RedisConnection: @unchecked Sendable {
         }
         guard let entry = queue.replied() else {
             return abandon(RedisError(.protocolViolation, outcome: .unknown, "a reply to nothing"))
+        }
+        if let onReply {
+            let now = burst ?? .now()
+            burst = now
+            onReply(entry.command.series, now - (entry.deadline - transport.configuration.commandTimeout))
         }
         guard case .error(let error) = value else {
             entry.completion?(.success(value))
@@ -279,9 +306,14 @@ public final class RedisConnection: @unchecked Sendable {
         outbound = channel.allocator.buffer(capacity: 4096)
     }
 
+    private func deliver(_ failures: [CommandQueue.Verdict]) {
+        unanswered += failures.count
+        for failure in failures { failure.deliver() }
+    }
+
     private func sweepExpired() {
         let now = NIODeadline.now()
-        for verdict in queue.expire(now: now) { verdict.deliver() }
+        deliver(queue.expire(now: now))
         if queue.isWedged(now: now, patience: transport.configuration.commandTimeout) {
             abandon(RedisError(.timeout, outcome: .unknown, "no answer for too long"))
         }

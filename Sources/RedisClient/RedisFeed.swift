@@ -1,8 +1,8 @@
 import Logging
 public import NIOCore
 
-/// A connection that hears many channels and keeps no record of them: for an owner who can tell at any time which they
-/// are, where a record of each would cost more than what it is for. It reconnects by itself; the owner subscribes anew.
+/// A connection that hears channels and keeps no record of them: for an owner who can tell at any time which they are,
+/// where a record of each would cost more than what it is for. It reconnects by itself; the owner subscribes anew.
 ///
 /// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
 public final class RedisFeed: @unchecked Sendable {
@@ -16,58 +16,63 @@ public final class RedisFeed: @unchecked Sendable {
     public let eventLoop: any EventLoop
     private let transport: RedisTransport
     private let logger: Logger
-    private let onMessage: (_ payload: ByteBuffer) -> Void
-    private let onReady: () -> Void
+    private var onMessage: (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void = { _, _ in }
+    private var onReady: () -> Void = {}
 
     private var state = State.disconnected
     private var generation = 0
     private var attempts = 0
-    /// What to run when the server has answered the PINGs that were written, in order.
-    private var barriers = CircularBuffer<() -> Void>()
+    /// Channels that were named in SUBSCRIBE and UNSUBSCRIBE; the server answers for each, in order.
+    private var asked = 0
+    private var answered = 0
+    /// What to run when so many are answered.
+    private var barriers = CircularBuffer<(asked: Int, done: () -> Void)>()
     private var outbound = ByteBuffer()
     private var isFlushScheduled = false
     private var heartbeat: RepeatedTask?
     private var lastHeard = NIODeadline.now()
+    /// Publishes what this connection must hear.
+    private let publisher: RedisConnection
+    private let canaryChannel = "canary:\(UInt64.random(in: 0...(.max)))"
+    private var canary = Canary()
+    /// How often a connection was lost.
+    public private(set) var losses = 0
 
+    /// PING goes out this often, and three times of silence end the connection: a wedged one looks healthy from
+    /// everywhere else.
     private static let heartbeatInterval = TimeAmount.seconds(2)
 
-    /// - Parameters:
-    ///   - onMessage: called on the event loop for every message.
-    ///   - onReady: called on the event loop when there is a connection again, without any subscription.
-    init(
-        eventLoop: any EventLoop,
-        transport: RedisTransport,
-        logger: Logger,
-        onMessage: @escaping (ByteBuffer) -> Void,
-        onReady: @escaping () -> Void
-    ) {
+    init(eventLoop: any EventLoop, transport: RedisTransport, publisher: RedisConnection, logger: Logger) {
         self.eventLoop = eventLoop
         self.transport = transport
+        self.publisher = publisher
         self.logger = logger
-        self.onMessage = onMessage
-        self.onReady = onReady
     }
 
     // MARK: Subscriptions, on the event loop
 
     public var isReady: Bool { if case .ready = state { true } else { false } }
 
-    /// Does nothing without a connection: `onReady` is the time for it then.
-    public func subscribe(_ channels: [String]) { if !channels.isEmpty { command(["SUBSCRIBE"] + channels) } }
+    /// Connected, and what is published comes here: this is tried every two seconds.
+    public var isHealthy: Bool { isReady && canary.hasComeBy }
 
-    public func unsubscribe(_ channels: [String]) { if !channels.isEmpty { command(["UNSUBSCRIBE"] + channels) } }
+    /// Does nothing without a connection: `onReady` is the time for it then.
+    public func subscribe(_ channels: some Collection<String>) { ask("SUBSCRIBE", channels) }
+
+    public func unsubscribe(_ channels: some Collection<String>) { ask("UNSUBSCRIBE", channels) }
 
     /// Runs `done` when everything asked for before is in force: from then on messages of the channels come here. Never,
     /// if the connection is lost before.
     public func barrier(_ done: @escaping () -> Void) {
-        guard case .ready = state else { return }
-        barriers.append(done)
-        write(RedisCommand("PING", "feed"))
+        guard isReady else { return }
+        if asked == answered { done() } else { barriers.append((asked, done)) }
     }
 
-    private func command(_ arguments: [String]) {
+    private func ask(_ command: String, _ channels: some Collection<String>) {
         eventLoop.preconditionInEventLoop()
-        if case .ready = state { write(RedisCommand(arguments)) }
+        guard isReady, !channels.isEmpty else { return }
+        asked += channels.count
+        write(RedisCommand([command] + channels))
     }
 
     /// Drops the connection as if the network had. For tests.
@@ -77,7 +82,14 @@ public final class RedisFeed: @unchecked Sendable {
 
     // MARK: Life
 
-    func start() {
+    /// - Parameters:
+    ///   - onMessage: called on the event loop for every message.
+    ///   - onReady: called on the event loop when there is a connection again, without any subscription.
+    func start(
+        onMessage: @escaping (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void,
+        onReady: @escaping () -> Void
+    ) {
+        (self.onMessage, self.onReady) = (onMessage, onReady)
         eventLoop.execute {
             self.connect()
             let pause = Self.heartbeatInterval
@@ -92,6 +104,7 @@ public final class RedisFeed: @unchecked Sendable {
             self.state = .closed
             self.heartbeat?.cancel()
             self.barriers.removeAll()
+            (self.onMessage, self.onReady) = ({ _, _ in }, {})
             channel?.close(promise: nil)
         }.get()
     }
@@ -130,22 +143,39 @@ public final class RedisFeed: @unchecked Sendable {
 
     private func lost(_ reason: RedisError) {
         if case .closed = state { return }
-        logger.warning("redis feed lost", metadata: ["reason": "\(reason.message)"])
+        if isReady { losses += 1 }
+        logger.warning("redis subscriptions lost", metadata: ["reason": "\(reason.message)"])
         state = .disconnected
         outbound.clear()
         barriers.removeAll()
+        answered = asked
         eventLoop.scheduleTask(in: transport.configuration.backoff.delay(attempt: attempts)) { self.connect() }
         attempts += 1
     }
 
     private func beat() {
+        let now = NIODeadline.now()
+        if lastHeard + .nanoseconds(Self.heartbeatInterval.nanoseconds * 3) < now {
+            abandon("no answer to PING")
+        } else if canary.isOverdue(at: now) {
+            abandon("what is published does not come here")
+        } else if isReady {
+            write(RedisCommand("PING"))
+            publishCanary()
+        }
+    }
+
+    private func abandon(_ why: String) {
         guard let channel else { return }
-        if lastHeard + .nanoseconds(Self.heartbeatInterval.nanoseconds * 3) < .now() {
-            generation += 1
-            lost(RedisError(.timeout, outcome: .unknown, "no answer to PING"))
-            channel.close(promise: nil)
-        } else {
-            barrier {}
+        generation += 1
+        lost(RedisError(.timeout, outcome: .unknown, why))
+        channel.close(promise: nil)
+    }
+
+    private func publishCanary() {
+        let number = canary.next()
+        publisher.send(RedisCommand("PUBLISH", canaryChannel, "\(number)")) { result in
+            if case .success = result { self.canary.published(number, at: .now()) }
         }
     }
 
@@ -164,6 +194,9 @@ public final class RedisFeed: @unchecked Sendable {
             } else {
                 state = .ready(channel)
                 attempts = 0
+                canary.connected()
+                subscribe([canaryChannel])
+                barrier { self.publishCanary() }
                 onReady()
             }
         case .ready: dispatch(value)
@@ -172,18 +205,21 @@ public final class RedisFeed: @unchecked Sendable {
     }
 
     private func dispatch(_ value: RESPValue) {
-        // Without any subscription PING is answered by its argument alone.
-        guard case .array(let parts) = value else { return passBarrier() }
-        guard parts.count >= 2, case .bulk(let kind) = parts[0] else { return }
+        guard case .array(let parts) = value, parts.count >= 2, case .bulk(let kind) = parts[0] else { return }
         switch kind.readableBytesView.first {
-        case UInt8(ascii: "m"): if parts.count == 3, case .bulk(let payload) = parts[2] { onMessage(payload) }
-        case UInt8(ascii: "p"): passBarrier()
-        default: break  // subscribe, unsubscribe
+        case UInt8(ascii: "m"):
+            if parts.count == 3, case .bulk(let channel) = parts[1], case .bulk(let payload) = parts[2] {
+                if channel.readableBytesView.elementsEqual(canaryChannel.utf8) {
+                    canary.heard(Int(String(buffer: payload)) ?? 0)
+                } else {
+                    onMessage(channel, payload)
+                }
+            }
+        case UInt8(ascii: "s"), UInt8(ascii: "u"):
+            answered += 1
+            while let first = barriers.first, first.asked <= answered { barriers.removeFirst().done() }
+        default: break  // pong
         }
-    }
-
-    private func passBarrier() {
-        if let done = barriers.popFirst() { done() }
     }
 
     private func write(_ command: RedisCommand) {

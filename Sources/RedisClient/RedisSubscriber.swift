@@ -1,254 +1,96 @@
-import Logging
 public import NIOCore
 
-/// A connection for subscriptions on one event loop. It reconnects by itself and subscribes anew; what was published
+/// Subscriptions on one event loop, kept over losses of the connection: it subscribes anew by itself. What was published
 /// in between is gone, and `onResubscribed` says so.
 ///
 /// All state is touched on `eventLoop` only, which is what makes the class safe to pass around.
 public final class RedisSubscriber: @unchecked Sendable {
-    private enum State {
-        case disconnected
-        case greeting(any Channel, repliesMissing: Int)
-        case ready(any Channel)
-        case closed
-    }
-
     private struct Subscription {
+        /// Of the SUBSCRIBE that confirms it: a channel given up and wanted again at once has several on their way.
+        var ticket = 0
         var isConfirmed = false
         var waiters: [() -> Void] = []
     }
 
-    public let eventLoop: any EventLoop
-    private let transport: RedisTransport
-    private let logger: Logger
-    /// Called on the event loop for every message.
-    private let onMessage: (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void
-    /// Called on the event loop when, after a loss, every subscription stands again.
+    public var eventLoop: any EventLoop { feed.eventLoop }
+    private let feed: RedisFeed
     private let onResubscribed: () -> Void
-
-    private var state = State.disconnected
-    private var generation = 0
-    private var attempts = 0
     private var subscriptions: [String: Subscription] = [:]
-    private var unconfirmedAfterLoss: Set<String> = []
-    /// SUBSCRIBEs without an answer: a channel given up and wanted again at once is confirmed by the last one.
-    private var unanswered: [String: Int] = [:]
-    private var outbound = ByteBuffer()
-    private var isFlushScheduled = false
-    private var heartbeat: RepeatedTask?
-    private var lastHeard = NIODeadline.now()
+    private var lastTicket = 0
+    private var isWhole = false
 
     /// Channels named in one SUBSCRIBE.
     private static let chunk = 1000
-    /// PING goes out this often, and three times of silence end the connection: a wedged subscriber looks healthy
-    /// from everywhere else.
-    private static let heartbeatInterval = TimeAmount.seconds(2)
 
-    init(
-        eventLoop: any EventLoop,
-        transport: RedisTransport,
-        logger: Logger,
-        onMessage: @escaping (ByteBuffer, ByteBuffer) -> Void,
-        onResubscribed: @escaping () -> Void
-    ) {
-        self.eventLoop = eventLoop
-        self.transport = transport
-        self.logger = logger
-        self.onMessage = onMessage
+    /// - Parameter onResubscribed: called on the event loop when, after a loss, every subscription stands again.
+    init(_ feed: RedisFeed, onResubscribed: @escaping () -> Void) {
+        self.feed = feed
         self.onResubscribed = onResubscribed
     }
 
-    // MARK: Subscriptions, on the event loop
+    /// - Parameter onMessage: called on the event loop for every message.
+    func start(onMessage: @escaping (_ channel: ByteBuffer, _ payload: ByteBuffer) -> Void) {
+        feed.start(onMessage: onMessage) { self.subscribeAnew() }
+    }
+
+    /// Ends the connection for good.
+    public func close() async { await feed.close() }
+
+    /// Drops the connection as if the network had. For tests.
+    public func reset() { feed.reset() }
+
+    // MARK: On the event loop
+
+    /// Connected, with every subscription confirmed, and what is published comes here.
+    public var isHealthy: Bool { feed.isHealthy && isWhole }
+
+    /// How often a connection was lost.
+    public var losses: Int { feed.losses }
 
     /// Subscribes, now or when the connection is back. `confirmed` runs when the server has said that every message
     /// published from now on comes here.
     public func subscribe(_ channel: String, confirmed: @escaping () -> Void = {}) {
         eventLoop.preconditionInEventLoop()
         if let subscription = subscriptions[channel] {
-            if subscription.isConfirmed { confirmed() } else { subscriptions[channel]?.waiters.append(confirmed) }
-            return
+            guard !(subscription.isConfirmed && feed.isReady) else { return confirmed() }
+            subscriptions[channel]?.waiters.append(confirmed)
+        } else {
+            subscriptions[channel] = Subscription(waiters: [confirmed])
+            ask([channel])
         }
-        subscriptions[channel] = Subscription(waiters: [confirmed])
-        if case .ready = state { writeSubscribe([channel]) }
     }
 
     public func unsubscribe(_ channel: String) {
         eventLoop.preconditionInEventLoop()
-        guard subscriptions.removeValue(forKey: channel) != nil else { return }
-        if case .ready = state { write(RedisCommand("UNSUBSCRIBE", channel)) }
-        settleAfterLoss(channel)
+        if subscriptions.removeValue(forKey: channel) != nil { feed.unsubscribe([channel]) }
     }
 
-    /// Connected, with every subscription confirmed.
-    public var isHealthy: Bool {
-        guard case .ready = state else { return false }
-        return unconfirmedAfterLoss.isEmpty
-    }
-
-    /// Drops the connection as if the network had. For tests.
-    public func reset() {
-        eventLoop.execute { self.channel?.close(promise: nil) }
-    }
-
-    // MARK: Life
-
-    func start() {
-        eventLoop.execute {
-            self.connect()
-            self.heartbeat = self.eventLoop.scheduleRepeatedTask(
-                initialDelay: Self.heartbeatInterval,
-                delay: Self.heartbeatInterval
-            ) { _ in self.beat() }
+    private func subscribeAnew() {
+        isWhole = false
+        let channels = Array(subscriptions.keys)
+        for start in stride(from: 0, to: channels.count, by: Self.chunk) {
+            ask(channels[start..<min(start + Self.chunk, channels.count)])
+        }
+        feed.barrier {
+            self.isWhole = true
+            self.onResubscribed()
         }
     }
 
-    /// Ends the connection for good.
-    public func close() async {
-        let done = eventLoop.makePromise(of: Void.self)
-        eventLoop.execute {
-            let channel = self.channel
-            self.state = .closed
-            self.heartbeat?.cancel()
-            channel?.close(promise: nil)
-            done.succeed()
+    private func ask(_ channels: ArraySlice<String>) {
+        lastTicket += 1
+        let ticket = lastTicket
+        for channel in channels {
+            subscriptions[channel]?.ticket = ticket
+            subscriptions[channel]?.isConfirmed = false
         }
-        try? await done.futureResult.get()
+        feed.subscribe(channels)
+        feed.barrier { for channel in channels { self.confirm(channel, ticket) } }
     }
 
-    private var channel: (any Channel)? {
-        switch state {
-        case .ready(let channel), .greeting(let channel, _): channel
-        case .disconnected, .closed: nil
-        }
-    }
-
-    private func connect() {
-        guard case .disconnected = state else { return }
-        generation += 1
-        let generation = self.generation
-        let future = transport.connect(on: eventLoop) {
-            RedisChannelHandler(
-                onReply: { if generation == self.generation { self.received($0) } },
-                onClose: { if generation == self.generation { self.lost($0) } }
-            )
-        }
-        future.assumeIsolated().whenComplete { result in
-            switch result {
-            case .success(let channel): self.greet(channel)
-            case .failure(let error): self.lost(RedisError(.notConnected, outcome: .failed, "\(error)"))
-            }
-        }
-    }
-
-    private func greet(_ channel: any Channel) {
-        guard case .disconnected = state else { return channel.close(promise: nil) }
-        let greeting = transport.greeting
-        state = .greeting(channel, repliesMissing: greeting.count)
-        lastHeard = .now()
-        for command in greeting { write(command) }
-    }
-
-    private func becomeReady(_ channel: any Channel) {
-        state = .ready(channel)
-        attempts = 0
-        let names = Array(subscriptions.keys)
-        unconfirmedAfterLoss = Set(names)
-        for start in stride(from: 0, to: names.count, by: Self.chunk) {
-            writeSubscribe(names[start..<min(start + Self.chunk, names.count)])
-        }
-        if names.isEmpty { onResubscribed() }
-    }
-
-    private func lost(_ reason: RedisError) {
-        if case .closed = state { return }
-        logger.warning("redis subscriber lost", metadata: ["reason": "\(reason.message)"])
-        state = .disconnected
-        outbound.clear()
-        unanswered.removeAll()
-        for name in subscriptions.keys { subscriptions[name]?.isConfirmed = false }
-        eventLoop.scheduleTask(in: transport.configuration.backoff.delay(attempt: attempts)) { self.connect() }
-        attempts += 1
-    }
-
-    private func beat() {
-        guard let channel else { return }
-        if lastHeard + .nanoseconds(Self.heartbeatInterval.nanoseconds * 3) < .now() {
-            generation += 1
-            lost(RedisError(.timeout, outcome: .unknown, "no answer to PING"))
-            channel.close(promise: nil)
-        } else if case .ready = state {
-            write(RedisCommand("PING"))
-        }
-    }
-
-    // MARK: Bytes
-
-    private func received(_ value: RESPValue) {
-        lastHeard = .now()
-        switch state {
-        case .greeting(let channel, let missing):
-            if case .error(let error) = value {
-                generation += 1
-                lost(.server(error))
-                channel.close(promise: nil)
-            } else if missing > 1 {
-                state = .greeting(channel, repliesMissing: missing - 1)
-            } else {
-                becomeReady(channel)
-            }
-        case .ready: dispatch(value)
-        case .disconnected, .closed: break
-        }
-    }
-
-    private func dispatch(_ value: RESPValue) {
-        guard case .array(let parts) = value, parts.count >= 2, case .bulk(let kind) = parts[0] else { return }
-        switch kind.readableBytesView.first {
-        case UInt8(ascii: "m"):
-            if parts.count == 3, case .bulk(let channel) = parts[1], case .bulk(let payload) = parts[2] {
-                onMessage(channel, payload)
-            }
-        case UInt8(ascii: "s"):
-            if let name = parts[1].string { confirm(name) }
-        default: break  // unsubscribe, pong
-        }
-    }
-
-    private func writeSubscribe(_ names: some Collection<String>) {
-        for name in names { unanswered[name, default: 0] += 1 }
-        write(RedisCommand(["SUBSCRIBE"] + names))
-    }
-
-    private func confirm(_ name: String) {
-        let missing = unanswered.removeValue(forKey: name) ?? 1
-        guard missing == 1 else {
-            unanswered[name] = missing - 1
-            return
-        }
-        // Not ours any more when an UNSUBSCRIBE has overtaken the answer.
-        if var subscription = subscriptions[name] {
-            let waiters = subscription.waiters
-            subscription.isConfirmed = true
-            subscription.waiters = []
-            subscriptions[name] = subscription
-            for waiter in waiters { waiter() }
-        }
-        settleAfterLoss(name)
-    }
-
-    private func settleAfterLoss(_ name: String) {
-        if unconfirmedAfterLoss.remove(name) != nil, unconfirmedAfterLoss.isEmpty { onResubscribed() }
-    }
-
-    private func write(_ command: RedisCommand) {
-        outbound.writeImmutableBuffer(command.bytes)
-        guard !isFlushScheduled else { return }
-        isFlushScheduled = true
-        eventLoop.execute {
-            self.isFlushScheduled = false
-            guard self.outbound.readableBytes > 0, let channel = self.channel else { return }
-            channel.writeAndFlush(self.outbound, promise: nil)
-            self.outbound = channel.allocator.buffer(capacity: 1024)
-        }
+    private func confirm(_ channel: String, _ ticket: Int) {
+        guard let subscription = subscriptions[channel], subscription.ticket == ticket else { return }
+        subscriptions[channel] = Subscription(ticket: ticket, isConfirmed: true)
+        for waiter in subscription.waiters { waiter() }
     }
 }

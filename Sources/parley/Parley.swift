@@ -8,7 +8,10 @@ struct Parley: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "parley",
         abstract: "A self-hosted chat backend.",
-        subcommands: [Gateway.self, Worker.self, Migrate.self, CheckConfig.self, ConfigReference.self]
+        subcommands: [
+            Gateway.self, Worker.self, Migrate.self, Top.self, CheckConfig.self, ConfigReference.self,
+            MetricsReferenceCommand.self,
+        ]
     )
 }
 
@@ -39,18 +42,19 @@ extension CommandConfiguration {
 extension AsyncParsableCommand {
     /// Runs, and turns what a person can mend into a line each and exit code 1.
     func explaining(_ body: () async throws -> Void) async throws {
+        defer { LogSink.standardError.flush() }
         do {
             try await body()
         } catch let problem as Settings.Problem {
+            LogSink.standardError.flush()
             for line in problem.lines { FileHandle.standardError.write(Data("parley: \(line)\n".utf8)) }
             throw ExitCode.failure
         }
     }
 
-    func logger(_ settings: Settings) -> Logger {
-        var logger = Logger(label: "parley") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = settings.logLevel
-        return logger
+    /// - Parameter name: of a process that was given none.
+    func logger(_ settings: Settings, _ name: String) -> Logger {
+        .server(settings.name ?? name, level: settings.logLevel, format: settings.logFormat)
     }
 }
 
@@ -65,7 +69,7 @@ struct Gateway: AsyncParsableCommand {
     func run() async throws {
         try await explaining {
             let settings = try options.read(for: [.gateway])
-            try await GatewayProcess(settings: settings, logger: logger(settings)).run()
+            try await GatewayProcess(settings: settings, logger: logger(settings, "gateway-1")).run()
         }
     }
 }
@@ -81,7 +85,7 @@ struct Worker: AsyncParsableCommand {
     func run() async throws {
         try await explaining {
             let settings = try options.read(for: [.worker])
-            try await WorkerProcess(settings: settings, logger: logger(settings)).run()
+            try await WorkerProcess(settings: settings, logger: logger(settings, "worker-1")).run()
         }
     }
 }
@@ -97,7 +101,7 @@ struct Migrate: AsyncParsableCommand {
     func run() async throws {
         try await explaining {
             let settings = try options.read(for: [.migrate])
-            let applied = try await MigrationProcess(settings: settings, logger: logger(settings)).run()
+            let applied = try await MigrationProcess(settings: settings, logger: logger(settings, "migrate")).run()
             print(
                 applied.isEmpty
                     ? "the schema is up to date" : "applied \(applied.map(String.init).joined(separator: ", "))"

@@ -10,9 +10,10 @@ import contextlib
 import itertools
 import json
 import random
+import time
 
 import httpx
-from client import Account, uuid7
+from client import PATIENCE, Account, uuid7
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
@@ -66,7 +67,7 @@ class Device:
 
     async def session(self, url):
         self.socket = None
-        async with connect(url.replace("http", "ws", 1) + "/v1/ws", open_timeout=5, ping_interval=5) as sock:
+        async with connect(url.replace("http", "ws", 1) + "/v1/ws", open_timeout=15, ping_interval=5) as sock:
             self.socket = sock
             auth = {"op": "auth", "token": self.account.token, "device": self.name}
             if self.cursor:
@@ -247,10 +248,13 @@ class Run:
             await asyncio.sleep(0.05)
 
     def pages(self, account, url, conv):
-        """The whole conversation, oldest first, paged by after_seq."""
-        after = 0
+        """The whole conversation, oldest first, paged by after_seq. A gateway whose store is just back may say so."""
+        after, deadline = 0, time.monotonic() + PATIENCE
         while True:
             answer = account.get(url, f"/v1/conversations/{conv}/messages", after_seq=after, limit=200)
+            if answer.status_code == 503 and time.monotonic() < deadline:
+                time.sleep(int(answer.headers["retry-after"]))
+                continue
             if answer.status_code != 200:
                 raise OSError(f"history: {answer.status_code} {answer.text}")
             page = answer.json()

@@ -1,16 +1,23 @@
 """What every acceptance test has: a running stack, seen from outside."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
+import httpx
 import pytest
+from bystanders import Bystanders
+from client import PATIENCE, Account, poll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Scripts"))
+from stacklib import processes, stores  # noqa: E402
 
 # Ends a stack whose test process was killed and could not do it.
 WATCHDOG = """
@@ -21,18 +28,32 @@ rm -rf "$2"
 """
 
 
+def watched_directory():
+    """A directory that every user can enter, and that does not outlive this process."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix="parley-acceptance-"))
+    home.chmod(0o755)
+    subprocess.Popen(
+        ["sh", "-c", WATCHDOG, "watchdog", str(os.getpid()), str(home), str(ROOT / "Scripts/stack")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )
+    return home
+
+
+@functools.cache
+def database():
+    """PostgreSQL's directory of a stack that never ran. To make one takes longer than all the rest of `stack up`."""
+    home = watched_directory()
+    stores.Postgres(str(ROOT), str(home), 0)
+    return home / "postgres"
+
+
 class Stack:
     """Scripts/stack on a directory of its own."""
 
     def __init__(self, build, **settings):
         self.build, self.settings = build, settings
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="parley-acceptance-"))
-        self.home.chmod(0o755)
+        self.home = watched_directory()
         self.directory = self.home / "stack"
-        subprocess.Popen(
-            ["sh", "-c", WATCHDOG, "watchdog", str(os.getpid()), str(self.home), str(ROOT / "Scripts/stack")],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )
 
     def command(self, name, *arguments):
         """The command line of a Scripts/stack command on this stack."""
@@ -41,10 +62,18 @@ class Stack:
 
     def attempt(self, name, *arguments):
         """Runs a command; output and exit status are the caller's to judge."""
+        if name == "up":
+            self.prepare()
         return subprocess.run(
             self.command(name, *arguments), env={**os.environ, **self.settings}, capture_output=True, text=True,
             timeout=300, check=False,
         )
+
+    def prepare(self):
+        """Saves a new stack the making of its database."""
+        if not self.directory.exists() and not database().is_symlink():
+            self.directory.mkdir()
+            subprocess.run(["cp", "-a", database(), self.directory], check=True)
 
     def __call__(self, name, *arguments):
         """Runs a command that must succeed and returns what it printed."""
@@ -68,11 +97,48 @@ class Stack:
     def gateways(self):
         return [gateway["url"] for gateway in self.json["gateways"]]
 
+    def revive(self):
+        """Starts what has ended. Returns when all are ready: those that were there have found the others by then."""
+        for name, record in self.processes.items():
+            if processes.state(record) == "ended":
+                self("start", name)
+        poll(self.is_ready, 60)
+
+    def is_ready(self):
+        try:
+            return all(
+                httpx.get(record["ready"], timeout=5).status_code == 200
+                for record in self.processes.values() if "ready" in record
+            )
+        except httpx.HTTPError:
+            return False
+
+    @contextlib.contextmanager
+    def differing(self, name, **environment):
+        """While it lasts the process runs with these variables in its environment."""
+        def restart(change):
+            self("kill", name)
+            described = self.json
+            change(next(r["env"] for r in described["gateways"] + described["workers"] if r["name"] == name))
+            (self.directory / "stack.json").write_text(json.dumps(described))
+            self("start", name)
+
+        restart(lambda env: env.update(environment))
+        try:
+            yield
+        finally:
+            restart(lambda env: [env.pop(variable) for variable in environment])
+
     def redis(self, *command):
         port = str(self.json["redis"]["port"])
         return subprocess.run(
             ["redis-cli", "-p", port, *command], capture_output=True, text=True, timeout=30, check=True
         ).stdout.strip()
+
+    def lane_lengths(self):
+        """How many entries of the commit log are not archived and trimmed yet."""
+        lanes = self.redis("--scan", "--pattern", "lane:*").split()
+        return sum(int(self.redis("xlen", lane)) for lane in lanes)
 
     def sql(self, statement):
         return subprocess.run(
@@ -97,12 +163,19 @@ def build(request):
     return request.config.getoption("--build")
 
 
+@pytest.fixture(scope="session")
+def parley_load(build):
+    """The command line of parley-load."""
+    directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
+    return str(directory / "parley-load")
+
+
 @contextlib.contextmanager
-def running(build, gateways=2, workers=1, **settings):
-    """A stack that runs, its processes with these settings."""
+def running(build, gateways=2, workers=1, options=(), **settings):
+    """A stack that runs, its processes with these settings, `options` for Scripts/stack up."""
     stack = Stack(build, **settings)
     try:
-        stack("up", "--gateways", gateways, "--workers", workers)
+        stack("up", "--gateways", gateways, "--workers", workers, *options)
         yield stack
     finally:
         stack.end()
@@ -120,6 +193,32 @@ def fleet(build):
     """Two gateways and a worker that a module's tests may break; each leaves them running."""
     with running(build) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def urls(stack):
+    return stack.gateways
+
+
+@pytest.fixture
+def pair(urls):
+    """Two people who have not written yet."""
+    return Account(urls[0], "alice"), Account(urls[1], "bob")
+
+
+@pytest.fixture(scope="module")
+def bystanders(stack):
+    bystanders = Bystanders(stack.gateways)
+    yield bystanders
+    bystanders.stopping.set()
+    bystanders.thread.join(PATIENCE)
+
+
+@pytest.fixture
+def unnoticed(bystanders):
+    """Bystanders keep exchanging messages all the while: whatever a test does, they must not notice."""
+    yield
+    bystanders.check()
 
 
 @pytest.fixture

@@ -10,10 +10,8 @@ import sys
 import time
 
 import pytest
+from benchlib import benchmarks, running
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "Scripts"))
-from benchlib import benchmarks, running  # noqa: E402
 
 README = """# Title
 before
@@ -34,6 +32,7 @@ CHAT = {
     "scenario": "chat", "sent": 100_000, "acked": 100_000, "lost": 0, "duplicated": 0, "reordered": 0, "leaked": 0,
     "latency_ms": {"p50": 1.234, "p99": 26.8}, "generator_cpu_us_per_message": 90.5, "highest_rate": 14000,
     "unexpected_closes": 1500, "wrong": 0, "rss_kb_per_session": 5.3,
+    "gone_shown": 0, "gone_ms": {"p50": 30100, "max": 30800},
     "server_cpu_us_per_message": {"gateways": 198.3, "workers": 27, "redis": 200, "postgres": 9.96, "total": 435.26},
     "rate_achieved": 20000.4, "deliveries_per_second": 45000, "http_requests_per_message": 2.46,
     "first_ms": {"p50": 8, "p99": 12}, "all_ms": {"p50": 25, "p99": 40}, "incomplete": 0,

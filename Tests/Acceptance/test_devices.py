@@ -2,6 +2,9 @@
 
 import asyncio
 import copy
+import itertools
+import random
+import threading
 import time
 
 import httpx
@@ -9,6 +12,7 @@ import pytest
 from checker import Run
 from client import PASSWORD, PATIENCE, Account, Socket, close_code, poll
 from conftest import running
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 
@@ -50,6 +54,7 @@ def test_three_devices_of_each_cut_in_turn(stack):
         async with Run(stack.gateways, pairs=1, devices=3) as run:
 
             def cut(device):
+                poll(device.ready.is_set)
                 loop.call_soon_threadsafe(lambda: device.socket and device.socket.transport.abort())
                 time.sleep(0.3)
 
@@ -166,3 +171,43 @@ def test_absent_users_cost_their_position_alone(hasty):
             assert phone.wait(op="event", body="welcome")["q"] == before + 41
         with Socket(urls[1], bob, "phone", resume={**cursor, "q": before + 40}) as phone:
             assert phone.ready["mode"] == "replay" and phone.wait(op="event")["body"] == "welcome"
+
+
+def test_logout_races_with_sockets(stack):
+    """Whatever the interleaving: once logout has answered, no socket of that login lives on."""
+    first, second = stack.gateways
+    alice, bob = Account(first, "alice"), Account(second, "bob")
+    survivors, gates = [], itertools.cycle([(first, second), (second, first)])
+
+    def open_sockets(url, token, number, go):
+        go.wait()
+        for attempt in range(4):
+            try:
+                sock = Socket(url, alice, f"r{number}.{attempt}", token=token)
+                survivors.append(sock)
+            except (ConnectionClosed, OSError):
+                pass
+
+    # A logout comes at some moment of what opening a few sockets takes here and now.
+    began = time.monotonic()
+    for number in range(4):
+        Socket(first, alice, f"{number}", ephemeral=True).connection.close()
+    span = time.monotonic() - began
+
+    for number in itertools.count():
+        if number >= 12 and survivors:
+            break
+        assert number < 60, "logout was always quicker: nothing was tested"
+        url, other = next(gates)
+        token, go = alice.login(url), threading.Event()
+        opener = threading.Thread(target=open_sockets, args=(url, token, number, go))
+        opener.start()
+        go.set()
+        time.sleep(random.uniform(0, span))
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert httpx.post(f"{other}/v1/logout", headers=bearer, timeout=PATIENCE).status_code == 204
+        opener.join(PATIENCE)
+    assert {sock.closed(60) for sock in survivors} == {4500}
+    with Socket(second, bob) as b:
+        b.message("to those who are gone", to=alice.id)
+    assert not [sock for sock in survivors if [f for f in sock.backlog if f.get("type") == "message"]]

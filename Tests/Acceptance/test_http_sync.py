@@ -15,20 +15,13 @@ import time
 import urllib.parse
 
 import pytest
-from client import PATIENCE, Account, Socket, poll, signed, uuid7
+from client import HOUR, PATIENCE, Account, Socket, poll, signed, uuid7
 
-HOUR = 3_600_000
 LONG = 30
 
 
-@pytest.fixture(scope="module")
-def urls(stack):
-    return stack.gateways
-
-
-@pytest.fixture
-def pair(urls):
-    return Account(urls[0], "alice"), Account(urls[1], "bob")
+class Unavailable(Exception):
+    """A gateway says that it cannot answer now."""
 
 
 class Script:
@@ -74,6 +67,8 @@ class Script:
         if self.device:
             parameters["device"] = self.device
         status, headers, answer = self.ask(url or next(self.urls), **self.cursor, **parameters)
+        if status == 503:
+            raise Unavailable(answer)
         assert status == 200, answer
         assert headers["Content-Type"] == "application/json" and headers["Cache-Control"] == "no-store"
         assert answer.keys() == {"epoch", "head", "events", "resync"}
@@ -234,7 +229,8 @@ def test_every_poll_to_the_other_gateway(urls, pair, stack):
         talker.start()
         limits = itertools.cycle([1, 7, 50, 200])
         while len(script.messages) < count:
-            assert not script.poll(wait=LONG, limit=next(limits))["resync"]
+            answer = script.poll(wait=LONG, limit=next(limits))
+            assert answer["events"] and not answer["resync"]
         talker.join(PATIENCE)
         assert script.messages == [str(number) for number in range(count)]
         assert [event["seq"] for event in script.events] == list(range(1, count + 1))
@@ -350,10 +346,10 @@ def test_a_wait_without_news_ends_empty(urls, pair):
 def test_a_wait_ends_with_its_token(urls, pair, stack):
     with Script(urls, pair[1]) as reader:
         reader.poll()
-        reader.token = signed(stack, pair[1].token, exp=int(time.time()) + 3)
+        reader.token = signed(stack, pair[1].token, exp=int(time.time()) + 6)
         began = time.monotonic()
         assert reader.poll(wait=LONG)["events"] == []
-        assert time.monotonic() - began < LONG / 2
+        assert time.monotonic() - began < LONG - 5
         poll(lambda: reader.ask(urls[0])[0] == 401)
 
 
@@ -450,7 +446,7 @@ def through(fleet, fault, heal):
         """At one gateway or the other, until one answers."""
         deadline = time.monotonic() + 2 * PATIENCE
         while True:
-            with contextlib.suppress(OSError, http.client.HTTPException):
+            with contextlib.suppress(OSError, http.client.HTTPException, Unavailable):
                 return call(next(script.urls))
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -521,7 +517,7 @@ def test_drain_ends_the_waits(fleet):
         began = time.monotonic()
         printed = fleet("stop", "gateway-2")
         assert "killed" not in printed, printed
-        assert time.monotonic() - began < LONG / 2
+        assert time.monotonic() - began < LONG - 10
         assert all(answer.result()["events"] == [] and not answer.result()["resync"] for answer in answers)
     fleet("start", "gateway-2")
 
@@ -536,9 +532,11 @@ def test_redis_away(fleet):
         with waiting([reader]) as [answer]:
             poll(lambda: listeners(fleet, bob) == 1)
             fleet("kill", "redis")
-            asked = late.ask(urls[0], **late.cursor)
-            assert code(asked) == "unavailable" and int(asked[1]["Retry-After"]) >= 1
-            fleet("start", "redis")
+            try:
+                asked = late.ask(urls[0], **late.cursor)
+                assert code(asked) == "unavailable" and int(asked[1]["Retry-After"]) >= 1
+            finally:
+                fleet.revive()
             cid = uuid7()
             poll(lambda: other.send(urls[0], alice.conv(bob), "back", cid)[0] in (200, 201))
             answer.result()

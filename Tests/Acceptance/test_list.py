@@ -129,8 +129,7 @@ def test_no_short_list_without_redis(fleet):
             answer = bob.get(second, path)
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable") and answer.headers["retry-after"]
     finally:
-        fleet("start", "redis")
-    poll(lambda: bob.get(second, "/v1/conversations").status_code == 200)
+        fleet.revive()
     assert shown(fleet, bob, conv)["unread"] == 1
 
 
@@ -161,11 +160,11 @@ def test_a_mute_is_seen_by_the_other_devices(fleet):
         for absurd in (-1, 0, 1, now_ms() - 60_000, 2**53, 10**30, 1.5, "soon", [], {}):
             assert call("PUT", first, bob, path, {"until": absurd}).json()["code"] == "invalid", absurd
 
-    # A short mute is over by itself.
-    assert call("PUT", second, bob, path, {"until": now_ms() + 2000}).status_code == 204
-    # Asked one by one until it is: what `shown` compares might have been read before and after.
-    poll(lambda: not bob.get(first, f"/v1/conversations/{conv}").json()["muted"])
-    assert not shown(fleet, bob, conv)["muted"]
+    # A mute whose time is up is over by itself. Set in the store, so that no look at it is taken at that very moment.
+    assert call("PUT", second, bob, path, {"until": now_ms() + 60_000}).status_code == 204
+    assert shown(fleet, bob, conv)["muted"] is True
+    fleet.sql(f"UPDATE conversation_mutes SET until = now_ms() WHERE user_id = '{bob.id}'")
+    assert shown(fleet, bob, conv)["muted"] is False
 
 
 def receipts(sock, conv):
@@ -241,12 +240,12 @@ def test_receipts_of_many_are_gathered(fleet):
             sock.send(op="read", conv=conv, seq=seq)
     for sock in sockets:
         sock.barrier()
-    took = time.monotonic() - begin
     for member, sock in zip(members, sockets):
         expected = {other.id: (20, 20) for other in members[1:] if other is not member}
         poll(lambda sock=sock, expected=expected: receipts(sock, conv)[1] == expected)
-        # A gateway tells once a second how far each of 15 got; the first and the last time may be cut off.
-        assert len(receipts(sock, conv)[0]) <= 15 * (took + 3), "of 300 steps"
+        # Once a second, or nearly, each gateway tells how far its members got, 15 in all.
+        told, took = receipts(sock, conv)[0], time.monotonic() - begin
+        assert len(told) <= 15 * (took / 0.8 + 1), "of 300 steps"
     assert positions(fleet.gateways[0], members[3], conv) == {member.id: (20, 20) for member in members}
     for sock in sockets:
         sock.connection.close()

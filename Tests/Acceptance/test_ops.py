@@ -28,7 +28,8 @@ def units(tmp_path_factory):
 
 def analyze(units, *arguments):
     return subprocess.run(
-        ["systemd-analyze", "--no-pager", *arguments], cwd=units, capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "--no-pager", *arguments], cwd=units, capture_output=True, text=True, timeout=60,
+        check=False,
     )
 
 

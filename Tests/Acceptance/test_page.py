@@ -11,13 +11,20 @@ import pytest
 from client import poll, uuid7
 from conftest import running
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 WAIT = 30
+# What may happen to a node between the look at it and the click.
+MOVED = [StaleElementReferenceException, ElementNotInteractableException, ElementClickInterceptedException]
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
          "--disable-background-networking", "--window-size=1280,800", "--lang=en"]
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & \"quotes\""
@@ -66,10 +73,9 @@ class Window:
             raise
 
     def wait(self, condition, what, seconds=WAIT):
-        """Polls until `condition()` is true; a node that was replaced meanwhile is looked up again."""
+        """Polls until `condition()` is true; a node that was replaced or moved meanwhile is looked up again."""
         try:
-            poll = WebDriverWait(self.driver, seconds, 0.1, [StaleElementReferenceException])
-            return poll.until(lambda _: condition())
+            return WebDriverWait(self.driver, seconds, 0.1, MOVED).until(lambda _: condition())
         except TimeoutException:
             shown = self.one("body").text[-2000:]
         pytest.fail(f"{self.username} waited for {what}; the page says {shown!r}, the console {self.severe()}")
@@ -80,9 +86,21 @@ class Window:
     def all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
+    def shown(self, selector):
+        """The first of these that is visible."""
+        return next((each for each in self.all(selector) if each.is_displayed()), None)
+
     def click(self, selector):
-        self.wait(lambda: [each for each in self.all(selector) if each.is_displayed()], f"{selector} to be there")
-        self.one(selector).click()
+        def clicked():
+            found = self.shown(selector)
+            if found:
+                found.click()
+            return found
+
+        self.wait(clicked, f"{selector} to be there")
+
+    def type(self, selector, text):
+        self.wait(lambda: self.shown(selector), f"{selector} to be there").send_keys(text)
 
     def online(self, seconds=WAIT):
         self.wait(lambda: self.one("#gateway").get_attribute("data-state") == "online", "to be online", seconds)
@@ -90,28 +108,28 @@ class Window:
     def sign_up(self, username, name):
         self.username = username
         self.click("#to-signup")
-        self.one("#username").send_keys(username)
-        self.one("#display-name").send_keys(name)
-        self.one("#password").send_keys("correct horse battery")
+        self.type("#username", username)
+        self.type("#display-name", name)
+        self.type("#password", "correct horse battery")
         self.click("#sign-submit")
         self.online()
 
     def sign_in(self):
         self.click("#to-signin")
-        self.one("#username").send_keys(self.username)
-        self.one("#password").send_keys("correct horse battery")
+        self.type("#username", self.username)
+        self.type("#password", "correct horse battery")
         self.click("#sign-submit")
         self.online()
 
     def find(self, username):
         """Types the beginning of a name, as people do, and opens the one that is meant."""
-        self.one("#search").send_keys(username[:-2])
+        self.type("#search", username[:-2])
         self.click(f"#people [data-username='{username}'] a")
         self.wait(lambda: self.one("#chat-username").text == "@" + username, f"the chat with {username}")
 
     def write(self, text):
         """By the keyboard; what ChromeDriver cannot type (beyond the basic plane) is pasted."""
-        box = self.one("#text")
+        box = self.wait(lambda: self.shown("#text"), "a place to write in")
         if all(ord(letter) < 0x10000 for letter in text):
             for number, line in enumerate(text.split("\n")):
                 if number:
@@ -122,6 +140,9 @@ class Window:
                 "arguments[0].value = arguments[1];"
                 "arguments[0].dispatchEvent(new Event('input', {bubbles: true}));", box, text)
         box.send_keys(Keys.ENTER)
+
+    def titled(self, title):
+        self.wait(lambda: self.driver.title == title, f"the title {title!r}")
 
     @property
     def texts(self):
@@ -176,8 +197,8 @@ def on_two_gateways(stay, move):
 
 @pytest.fixture(scope="module")
 def fleet(build):
-    """A stack with short queues, whose gateways these tests may kill."""
-    with running(build, PARLEY_QUEUE_CAP="100", PARLEY_DRAIN_MS="20000") as stack:
+    """A stack with short queues and a short grace, whose gateways these tests may kill."""
+    with running(build, PARLEY_QUEUE_CAP="100", PARLEY_PRESENCE_GRACE_MS="5000", PARLEY_DRAIN_MS="20000") as stack:
         yield stack
 
 
@@ -271,11 +292,11 @@ def test_sent_delivered_and_read(windows):
     ada.write("and now?")
     ada.reached("and now?", "delivered")
     bob.wait(lambda: bob.one("#list .badge").text == "2", "two unread messages")
-    assert bob.driver.title == "(2) Parley"
+    bob.titled("(2) Parley")
     bob.click("#list a")
     ada.reached("and now?", "read")
     ada.reached("is anybody there?", "read")
-    bob.wait(lambda: bob.driver.title == "Parley", "nothing unread")
+    bob.titled("Parley")
 
 
 def test_reload_keeps_the_session_and_shows_history(windows):
@@ -284,7 +305,7 @@ def test_reload_keeps_the_session_and_shows_history(windows):
     ada.driver.refresh()
     ada.online()
     ada.wait(lambda: ada.texts == before, f"the same {len(before)} messages")
-    assert ada.state("hello") == "read"
+    ada.reached("hello", "read")
 
 
 def test_scrolling_up_shows_what_is_older(windows):
@@ -326,11 +347,11 @@ def test_wrong_password_and_sign_out(windows):
     ada.click("#menu summary")
     ada.click("#sign-out")
     ada.wait(lambda: ada.one("#sign").is_displayed(), "the sign-in card")
-    ada.one("#username").send_keys(ada.username)
-    ada.one("#password").send_keys("wrong horse battery")
+    ada.type("#username", ada.username)
+    ada.type("#password", "wrong horse battery")
     ada.click("#sign-submit")
     ada.wait(lambda: "do not match" in ada.one("#sign-error").text, "to be refused")
-    refusals = ada.severe()
+    refusals = ada.wait(ada.severe, "the browser to tell of the refusal")
     assert len(refusals) == 1 and "/v1/login" in refusals[0] and "401" in refusals[0]
     ada.driver.refresh()
     ada.sign_in()
@@ -344,8 +365,8 @@ def test_phone_shows_list_and_chat_as_two_views(windows):
     ada.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         ada.wait(lambda: ada.one("#text").is_displayed() and not ada.one("#side").is_displayed(), "the chat alone")
-        width = ada.driver.execute_script("return document.documentElement.scrollWidth")
-        assert width == 390
+        width = "return document.documentElement.scrollWidth"
+        ada.wait(lambda: ada.driver.execute_script(width) == 390, "nothing beyond the edge")
         ada.click("#back")
         ada.wait(lambda: ada.one("#list a").is_displayed() and not ada.one("#text").is_displayed(), "the list alone")
         ada.click("#list a")
@@ -540,7 +561,7 @@ def test_a_friend_has_a_light(fleet, windows):
     ada.wait(lambda: ada.one("#chat-username").text == f"@{bob.username} · online", "it in words")
     bob.driver.execute_script("cut(true)")
     ada.wait(lambda: "last seen" in ada.one("#chat-username").text, "bob to be gone", seconds=60)
-    assert ada.one(row).get_attribute("data-light") == "offline"
+    ada.wait(lambda: ada.one(row).get_attribute("data-light") == "offline", "his light to go out")
     bob.driver.execute_script("cut(false)")
     bob.online()
     ada.wait(lambda: ada.one(row).get_attribute("data-light") == "online", "bob to be back")
@@ -598,7 +619,8 @@ def test_readers_of_a_group_and_a_muted_one(fleet, windows):
     bob.driver.get(bob.driver.current_url.split("#")[0] + "#")
     ada.write("no noise")
     bob.wait(lambda: "no noise" in bob.one(row).text, "the message in the list")
-    assert not bob.one(badge).is_displayed() and bob.driver.title == "Parley"
+    bob.titled("Parley")
+    assert not bob.one(badge).is_displayed()
     bob.driver.refresh()
     bob.online()
     bob.wait(lambda: bob.all(row + ".muted"), "it to be still muted")
@@ -606,7 +628,7 @@ def test_readers_of_a_group_and_a_muted_one(fleet, windows):
     # As another device would do it.
     call(member, "DELETE", f"{path}/{group}/mute")
     bob.wait(lambda: bob.one(badge).is_displayed() and bob.one(badge).text == "1", "the unread message")
-    assert bob.driver.title == "(1) Parley"
+    bob.titled("(1) Parley")
 
 
 class Script:

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 @pytest.fixture(scope="module")
 def apart(build):
-    stack = Stack(build, PARLEY_HEARTBEAT_MS="1000", PARLEY_PRESENCE_GRACE_MS="2000")
+    stack = Stack(build, PARLEY_HEARTBEAT_MS="2000", PARLEY_PRESENCE_GRACE_MS="2000")
     placed = {
         "gateway-1": "PARLEY_SERVE=api", "gateway-2": "PARLEY_SERVE=sockets",
         "worker-1": "PARLEY_ROLES=archiver", "worker-2": "PARLEY_ROLES=presence",

@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 from conftest import Stack
+from stacklib import processes
 
 NAMES = ["redis", "postgres", "gateway-1", "gateway-2", "worker-1"]
 
@@ -234,13 +235,14 @@ def command(pid):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_foreground_ends_with_its_signal(make_stack, number):
     stack = make_stack()
+    port = processes.free_port(set())
     foreground = subprocess.Popen(
-        stack.command("run", "--gateways", 1, "--port", 31000 + number), stdout=subprocess.PIPE, text=True
+        stack.command("run", "--gateways", 1, "--port", port), stdout=subprocess.PIPE, text=True
     )
     try:
         wait_for(lambda: (stack.directory / "stack.json").exists() or foreground.poll() is not None)
         pids = [record["pid"] for record in stack.processes.values()]
-        assert stack.gateways == [f"http://127.0.0.1:{31000 + number}"]
+        assert stack.gateways == [f"http://127.0.0.1:{port}"]
         foreground.send_signal(number)
         output, _ = foreground.communicate(timeout=120)
     finally:

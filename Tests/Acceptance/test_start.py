@@ -10,21 +10,15 @@ import time
 import httpx
 import pytest
 from conftest import ROOT
+from stacklib import processes
 
-LIMIT = 60
+LIMIT = 120
 
 
 @pytest.fixture(scope="module")
 def parley(build):
     directory = ROOT / ".build" / build if build in ("debug", "release") else pathlib.Path(build)
     return str(directory / "parley")
-
-
-def nowhere():
-    """A loopback port where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +29,17 @@ def attempts(stack, parley, tmp_path_factory):
     name = f"empty_{secrets.token_hex(4)}"
     stack.sql(f"CREATE DATABASE {name}")
     redis, postgres = stack.json["redis"]["url"], stack.json["postgres"]["url"]
-    silent = socket.create_server(("127.0.0.1", 0))
-    taken = silent.getsockname()[1]
+    silent, held = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    # Nobody listens there, and nobody else can.
+    held.bind(("127.0.0.1", 0))
+    taken, dead = (each.getsockname()[1] for each in (silent, held))
     (home / "short.key").write_text("c2hvcnQ=\n")
     (home / "bad.conf").write_text("PARLEY_PORT=8080\nnonsense\n")
     (home / "odd.conf").write_text("PARLEY_CAPASITY=8080\n")
     (home / "redis.url").write_text("http://:hunter2@127.0.0.1\n")
     sound = {
         "PARLEY_REDIS_URL": redis, "PARLEY_POSTGRES_URL": postgres, "PARLEY_NAME": "must-not-start",
-        "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"), "PARLEY_PORT": str(nowhere()),
+        "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"), "PARLEY_PORT": "0",
     }
 
     def start(label, command, **changes):
@@ -53,7 +49,6 @@ def attempts(stack, parley, tmp_path_factory):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
 
-    dead = str(nowhere())
     for command in ("gateway", "worker"):
         start(f"{command} without Redis", command, PARLEY_REDIS_URL=f"redis://127.0.0.1:{dead}")
         start(f"{command} with a silent Redis", command, PARLEY_REDIS_URL=f"redis://127.0.0.1:{taken}")
@@ -91,6 +86,7 @@ def attempts(stack, parley, tmp_path_factory):
         process.kill()
         process.communicate()
     silent.close()
+    held.close()
     stack.sql(f"DROP DATABASE {name}")
 
 
@@ -206,7 +202,7 @@ def test_check_config_asks_the_stores(parley, stack):
 
 def test_check_config_says_what_a_store_lacks(parley, stack):
     """A Redis that may forget, and a database that nobody brought forward."""
-    port = str(nowhere())
+    port = str(processes.free_port(set()))
     redis = subprocess.Popen(["redis-server", "--port", port, "--save", ""], stdout=subprocess.DEVNULL)
     try:
         for _ in range(300):

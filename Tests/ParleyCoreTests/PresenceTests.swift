@@ -84,7 +84,7 @@ import Testing
         #expect(board.unwatch(ann, by: 4) == true)
         #expect(board.unwatch(ann, by: 4) == false, "nothing to give up any more")
         #expect(board.users.isEmpty && board.pairs().isEmpty)
-        #expect(FriendPair(bob, ann).channel == "presence:ann:bob")
+        #expect(FriendPair(bob, ann).channel == "p:ann:bob")
     }
 
     // MARK: Which picture counts

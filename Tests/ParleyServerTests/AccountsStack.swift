@@ -37,7 +37,7 @@ final class AccountsStack: Sendable {
 
     private init(cost: ScryptCost) async throws {
         databaseURL = try await PrivatePostgres.database()
-        let configuration = PostgresConfiguration(url: databaseURL, connections: 4)
+        let configuration = PostgresConfiguration(url: databaseURL, connections: 4, acquireTimeout: .seconds(60))
         pool = PostgresPool(configuration: configuration, logger: Logger(label: "test"))
         _ = try await Migrator(pool: pool).migrate(SchemaMigrations.all)
         let clock = clock

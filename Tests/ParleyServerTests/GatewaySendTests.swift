@@ -124,17 +124,17 @@ import Testing
             }
             let bytes = Array(#"{"body":""#.utf8) + [0xFF] + Array(#""}"#.utf8)
             #expect(try await stack.post(path, by: ann, key: key(), bytes: bytes).problem == .badFrame)
-            stack.services.setBacklogged(true)
+            stack.services.setBacklog(stack.services.configuration.backlogLimit + 1)
             let refused = try await stack.post(path, by: ann, key: key(), hello)
             #expect(refused.problem == .overloaded && refused.headers[.retryAfter] == "5")
-            stack.services.setBacklogged(false)
+            stack.services.setBacklog(0)
             #expect(try await bodies(stack, bob).isEmpty)
             #expect(try await code(path, key(), hello) == nil)
         }
     }
 
     @Test func `while Redis is away the outcome is unknown, and the same key settles it`() async throws {
-        try await GatewayStack.with { stack in
+        try await GatewayStack.with(commandTimeout: .seconds(5)) { stack in
             let (ann, bob) = (try await stack.person("ann"), try await stack.person("bob"))
             try await stack.send("first", from: ann, to: bob)
             let cid = ClientMessageID.random(unixMilliseconds: WallClock.milliseconds())

@@ -21,20 +21,25 @@ struct GatewayStack: Sendable {
     let clock = Clock()
     private let api: TestAPI
 
+    /// - Parameter commandTimeout: Redis's. So long that nothing is given up because the machine is late.
     static func with(
         _ configuration: GatewayConfiguration = GatewayConfiguration(),
+        commandTimeout: TimeAmount = .seconds(60),
         _ body: (GatewayStack) async throws -> Void
     ) async throws {
         let redis = try await PrivateRedis()
+        let database = try await PrivatePostgres.database()
         let pool = PostgresPool(
-            configuration: PostgresConfiguration(url: try await PrivatePostgres.database(), connections: 4),
+            configuration: PostgresConfiguration(url: database, connections: 4, acquireTimeout: .seconds(60)),
             logger: Self.logger
         )
         _ = try await Migrator(pool: pool).migrate(SchemaMigrations.all)
         let positions = ArchivePositions(postgres: pool)
         let epochs = EpochKeeper(archive: positions, logger: Self.logger)
+        var redisConfiguration = try RedisConfiguration(url: redis.url)
+        redisConfiguration.commandTimeout = commandTimeout
         let client = try RedisClient(
-            configuration: RedisConfiguration(url: redis.url),
+            configuration: redisConfiguration,
             eventLoops: [MultiThreadedEventLoopGroup.singleton.next()],
             logger: Self.logger,
             prepare: { try await epochs.prepare($0) }

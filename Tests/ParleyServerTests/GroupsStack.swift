@@ -38,7 +38,7 @@ final class GroupsStack: Sendable {
         redis = try await PrivateRedis(arguments: ["--enable-debug-command", "yes"])
         database = try await PrivatePostgres.database()
         pool = PostgresPool(
-            configuration: PostgresConfiguration(url: database, connections: 8),
+            configuration: PostgresConfiguration(url: database, connections: 8, acquireTimeout: .seconds(60)),
             logger: Logger(label: "test")
         )
         _ = try await Migrator(pool: pool).migrate(SchemaMigrations.all)
@@ -131,6 +131,8 @@ struct GroupsGateway: Sendable {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let positions = ArchivePositions(postgres: pool)
         let epochs = EpochKeeper(archive: positions, logger: logger)
+        // With a command's usual time: tests here lose connections, and a check of the epoch that has lost its own one
+        // holds up the preparation of the next until it is given up.
         redis = try RedisClient(
             configuration: RedisConfiguration(url: server.url),
             eventLoops: [MultiThreadedEventLoopGroup.singleton.next()],

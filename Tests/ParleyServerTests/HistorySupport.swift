@@ -28,7 +28,7 @@ struct HistoryStack: Sendable {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let redis = try await PrivateRedis()
         let client = try RedisClient(
-            configuration: RedisConfiguration(url: redis.url),
+            configuration: .patient(redis),
             eventLoops: [loop],
             logger: logger,
             prepare: { try await RedisFunctions.library.ensure(on: $0) }

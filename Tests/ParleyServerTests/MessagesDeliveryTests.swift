@@ -176,7 +176,7 @@ import Testing
             let talk = Talk()
             try await stack.seed(talk.conversation)
             for number in 0..<3 { try await stack.commit(talk, body: "\(number)") }
-            let keys = [Keys.lane(talk.lane), Keys.pending(talk.lane)]
+            let keys = [Keys.lane(talk.lane), Keys.pending(talk.lane), Keys.archived(talk.lane)]
             var log = try await stack.log(talk.lane)
             #expect(try await stack.call("trim", keys, [log[1]]) == .integer(2))
             #expect(try await stack.log(talk.lane) == [log[2]])

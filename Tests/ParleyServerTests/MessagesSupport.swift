@@ -22,10 +22,13 @@ struct MessagesStack: Sendable {
         let redis = try await PrivateRedis(arguments: ["--enable-debug-command", "yes"])
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let client = try RedisClient(
-            configuration: RedisConfiguration(url: redis.url),
+            configuration: .patient(redis),
             eventLoops: [loop],
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            prepare: { try await RedisFunctions.library.ensure(on: $0) }
+            prepare: {
+                try await RedisFunctions.library.ensure(on: $0)
+                await Dashboard.offer(on: $0, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            }
         )
         let outcome: Result<Void, any Error>
         do {
@@ -125,6 +128,15 @@ struct MessagesStack: Sendable {
 
     func marks(_ lane: Lane) async throws -> [String] {
         try await call("pending", [Keys.pending(lane)], ["1000"], readOnly: true).array?.compactMap(\.string) ?? []
+    }
+}
+
+extension RedisConfiguration {
+    /// For a server of one test's own: nothing is given up because the machine is late.
+    static func patient(_ redis: PrivateRedis) throws(RedisError) -> RedisConfiguration {
+        var configuration = try RedisConfiguration(url: redis.url)
+        configuration.commandTimeout = .seconds(60)
+        return configuration
     }
 }
 

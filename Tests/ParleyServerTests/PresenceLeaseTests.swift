@@ -226,6 +226,59 @@ import Testing
         }
     }
 
+    // MARK: Gateways that die
+
+    @Test func `the leases of a gateway that died end sooner, but a session that lives renews`() async throws {
+        try await MessagesStack.with { stack in
+            _ = try await enter(stack, lease("phone"))
+            let elsewhere = lease("tablet", "s2").enter(gateway: "g2", milliseconds: Self.long, privacy: visible)
+            #expect(try await reply(stack, elsewhere) == .nothing)
+            let lastSign = try await stack.now + 5000
+            let end = lastSign + 20_000
+            #expect(try await giveUp(stack, lastSign: lastSign, grace: 20_000) == .nothing)
+            #expect(try await till(stack, "phone") == end)
+            #expect(try await till(stack, "tablet") > end)
+            #expect(try await stack.run("ZSCORE", Keys.expiries(user), user.description).integer ?? 0 > end)
+            _ = try await leave(stack, lease("tablet", "s2"))
+            #expect(try await stack.run("ZSCORE", Keys.expiries(user), user.description).string == "\(end)")
+
+            let before = try await stack.now
+            let shown = try await state(stack)
+            let again = try await giveUp(stack, lastSign: shown.version, grace: 0)
+            #expect(again?.state == shown, "it may not have been told")
+            #expect((before...before + 19_000).contains(try await till(stack, "phone")), "time to object is left")
+            #expect(try await renew(stack, lease("phone")) == .nothing)
+            #expect(try await till(stack, "phone") > end)
+            #expect(try await state(stack).isOnline)
+        }
+    }
+
+    private func giveUp(_ stack: MessagesStack, lastSign: Int64, grace: Int64) async throws -> PresenceReply? {
+        let command = PresenceCalls.giveUp("g1", lastSign: lastSign, grace: grace, [user])
+        let answer = try await stack.client.send(command)
+        return PresenceReply(answer.array?.first ?? .null)
+    }
+
+    /// When a device's lease ends.
+    private func till(_ stack: MessagesStack, _ device: String) async throws -> Int64 {
+        let held = try await stack.run("HGET", Keys.presence(user), "lease:\(device)").string
+        return try #require(held?.split(separator: " ").last.flatMap { Int64($0) })
+    }
+
+    @Test func `a gateway learns from its sign that it was given up`() async throws {
+        try await MessagesStack.with { stack in
+            let sign = PresenceCalls.sign(of: "g1")
+            #expect(try await stack.client.send(sign) == .integer(0))
+            #expect(try await stack.client.send(sign) == .integer(1))
+            let old = try await stack.now - 6000
+            _ = try await stack.run("HSET", Keys.presenceGateways, "g2", "\(old)")
+            let silent = try await stack.client.send(PresenceCalls.silent(forMilliseconds: 5000))
+            #expect(silent.array?.map(\.string) == ["g2 \(old)"])
+            _ = try await stack.run("HDEL", Keys.presenceGateways, "g1")
+            #expect(try await stack.client.send(sign) == .integer(0))
+        }
+    }
+
     // MARK: Privacy
 
     @Test func `the invisible are offline, last seen before`() async throws {

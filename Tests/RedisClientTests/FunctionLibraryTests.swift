@@ -54,6 +54,26 @@ import Testing
         }
     }
 
+    @Test func `of functions with plain names the last process brings its version`() async throws {
+        let redis = try await PrivateRedis()
+        let versions = ["one", "two"].map {
+            RedisFunctionLibrary(
+                name: "plain",
+                sources: ["redis.register_function('say', function() return '\($0)' end)"],
+                isVersioned: false
+            )
+        }
+        #expect(versions.map(\.name) == ["plain", "plain"] && versions[0].function("say") == "say")
+        for (version, answer) in zip(versions, ["one", "two"]) {
+            for _ in 0..<2 {
+                try await withClient(of: redis.url, prepare: { try await version.ensure(on: $0) }) {
+                    client async throws in
+                    #expect(try await client.send("FCALL", "say", "0").string == answer)
+                }
+            }
+        }
+    }
+
     @Test func `a lost library is loaded again, and repeatable calls do not notice`() async throws {
         let redis = try await PrivateRedis()
         try await withLibrary(redis) { client in

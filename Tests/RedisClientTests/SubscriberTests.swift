@@ -66,7 +66,7 @@ import Testing
             let expected = (0..<100).map { "\($0 % 2 == 0 ? "one" : "two") \($0)" }
             #expect(try await eventually { listener.messages.count == 100 })
             #expect(listener.messages == expected)
-            #expect(try await listener.isHealthy)
+            #expect(try await eventually { try await listener.isHealthy })
         }
     }
 

@@ -12,9 +12,15 @@ public struct AccountRoutes: Sendable {
     }
 
     public func add(to router: some RouterMethods<ParleyRequestContext>) {
-        router.post("/v1/signup") { request, _ in try await signup(request.decodeJSON()) }
-        router.post("/v1/login") { request, _ in try await login(request.decodeJSON()) }
-        router.post("/v1/token") { request, _ in try await refresh(request.decodeJSON()) }
+        router.post("/v1/signup") { request, context in
+            try await accounts.admission?.admit(.signup, request, context)
+            return try await signup(request.decodeJSON())
+        }
+        router.post("/v1/login") { request, context in try await login(request, context) }
+        router.post("/v1/token") { request, context in
+            try await accounts.admission?.admit(.token, request, context)
+            return try await refresh(request.decodeJSON())
+        }
         // A client whose answer was lost logs out again with a login that is already revoked.
         router.group().add(middleware: Authenticator(tokens: accounts.tokens, revocations: nil))
             .post("/v1/logout") { _, context in
@@ -62,13 +68,16 @@ public struct AccountRoutes: Sendable {
         let device: String?
     }
 
-    /// A wrong password and an unknown user get the same answer after the same work.
-    private func login(_ input: SignIn) async throws -> EditedResponse<Session> {
+    /// A wrong password and an unknown user get the same answer after the same work, and the same limits.
+    private func login(_ request: Request, _ context: ParleyRequestContext) async throws -> EditedResponse<Session> {
+        let input: SignIn = try await request.decodeJSON()
+        let username = Username(input.username)
+        try await accounts.admission?.admitLogin(to: username?.text, request, context)
         if let device = input.device, DeviceID(device) == nil {
             throw HTTPProblem.invalid("device", "expected 1-64 of A-Z, a-z, 0-9, ., _ and -.")
         }
         var known: AccountStore.Credentials?
-        if let username = Username(input.username) {
+        if let username {
             known = try await accounts.store.credentials(username: username)
         }
         let verification = try await accounts.hasher.verify(input.password, against: known?.passwordHash)
@@ -76,6 +85,7 @@ public struct AccountRoutes: Sendable {
         guard let known, verification.matches, try await accounts.store.add(login, of: known) else {
             throw HTTPProblem(.unauthorized, "The username or the password is wrong.")
         }
+        if let username { await accounts.admission?.signedIn(to: username.text, request, context) }
         if verification.needsRehash {
             let hash = try await accounts.hasher.hash(input.password)
             try await accounts.store.rehash(known, to: hash)

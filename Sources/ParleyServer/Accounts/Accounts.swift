@@ -4,19 +4,24 @@ public struct Accounts: Sendable {
     public let hasher: PasswordHasher
     public let tokens: AccessTokens
     public let revocations: any LoginRevocations
+    let admission: Admission?
 
-    public init(
+    init(
         store: AccountStore,
         hasher: PasswordHasher,
         tokens: AccessTokens,
-        revocations: any LoginRevocations
+        revocations: any LoginRevocations,
+        admission: Admission? = nil
     ) {
         self.store = store
         self.hasher = hasher
         self.tokens = tokens
         self.revocations = revocations
+        self.admission = admission
     }
 
     /// The middleware for everything that needs a sign-in.
-    public var authenticator: Authenticator { Authenticator(tokens: tokens, revocations: revocations) }
+    public var authenticator: Authenticator {
+        Authenticator(tokens: tokens, revocations: revocations, admission: admission)
+    }
 }

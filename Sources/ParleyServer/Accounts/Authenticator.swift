@@ -18,11 +18,15 @@ public struct Authenticator: RouterMiddleware {
 
     private let tokens: AccessTokens
     private let revocations: (any LoginRevocations)?
+    private let admission: Admission?
 
-    /// - Parameter revocations: nil where a login that was just revoked may come back, as to log out again.
-    public init(tokens: AccessTokens, revocations: (any LoginRevocations)?) {
+    /// - Parameters:
+    ///   - revocations: nil where a login that was just revoked may come back, as to log out again.
+    ///   - admission: limits what a user may ask for; nil where nothing does.
+    init(tokens: AccessTokens, revocations: (any LoginRevocations)?, admission: Admission? = nil) {
         self.tokens = tokens
         self.revocations = revocations
+        self.admission = admission
     }
 
     public func handle(
@@ -39,6 +43,7 @@ public struct Authenticator: RouterMiddleware {
         else {
             throw HTTPProblem(.unauthorized, "The access token is not valid, or no longer.")
         }
+        try await admission?.admit(request, of: identity.user)
         if let revocations, try await revocations.isRevoked(user: identity.user, login: identity.login) {
             throw HTTPProblem(.unauthorized, "This sign-in was ended.")
         }

@@ -71,6 +71,12 @@ public final class PasswordHasher: Sendable {
         }
     }
 
+    /// How much of what may wait does.
+    var load: Double {
+        let waiting = pending.load(ordering: .relaxed) - configuration.threads
+        return Double(max(0, waiting)) / Double(max(1, configuration.waiting))
+    }
+
     private func run<R: Sendable>(_ work: @escaping @Sendable () -> R?) async throws -> R {
         let position = pending.wrappingAdd(1, ordering: .relaxed).newValue
         defer { pending.wrappingSubtract(1, ordering: .relaxed) }

@@ -15,11 +15,14 @@ struct Archiver: Service {
     let postgres: PostgresPool
     let fanOut: FanOut
     let worker: String
+    /// For people to see.
+    var status = WorkerStatus()
     /// Pause after a round that found little.
     var interval = Duration.milliseconds(100)
     /// Fan-outs that stayed pending for so many milliseconds are finished here.
     var patience: Int64 = 3_000
     let logger: Logger
+    var count = ArchiveCount()
 
     /// Entries of a lane that a round takes at most, and lanes of one read: 100 MB of the largest messages.
     private static let laneLimit = 100
@@ -44,6 +47,7 @@ struct Archiver: Service {
                     renewal = .now + .seconds(3)
                 }
                 let isBusy = try await round(&held, &untrimmed)
+                status.archived(held.keys)
                 if housekeeping <= .now {
                     try await trim(&untrimmed)
                     try await sweep(held.keys)
@@ -55,6 +59,7 @@ struct Archiver: Service {
             } catch {
                 // Positions in memory may be behind or ahead now: start from what the database says.
                 logger.warning("archiving paused", metadata: ["error": "\(error)"])
+                status.failed(error)
                 held = [:]
                 renewal = .now
                 try? await Task.sleep(for: .milliseconds(.random(in: 500...1500)))
@@ -95,6 +100,7 @@ struct Archiver: Service {
                 continue
             }
             let refused = try await batch.write(to: postgres)
+            count.archived(batch.messages.count)
             if refused > 0 { logger.error("entries moved to dead_letters", metadata: ["count": "\(refused)"]) }
             for step in batch.steps.values {
                 held[step.lane]?.position = step.to
@@ -132,7 +138,11 @@ struct Archiver: Service {
         for (lane, position) in untrimmed {
             guard let mid = MessageID(rawValue: UInt64(position)) else { continue }
             _ = try await redis.send(
-                RedisFunctions.call("trim", keys: [Keys.lane(lane), Keys.pending(lane)], [mid.streamID])
+                RedisFunctions.call(
+                    "trim",
+                    keys: [Keys.lane(lane), Keys.pending(lane), Keys.archived(lane)],
+                    [mid.streamID]
+                )
             )
         }
         untrimmed = [:]

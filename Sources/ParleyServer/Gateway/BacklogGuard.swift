@@ -21,7 +21,7 @@ struct BacklogGuard: Service {
                             metadata: ["entries": "\(backlog)", "sends": isOver ? "refused" : "taken again"]
                         )
                     }
-                    services.setBacklogged(isOver)
+                    services.setBacklog(backlog)
                 }
                 _ = try? await services.epochs.refreshArchived()
                 try? await Task.sleep(for: Self.pause)

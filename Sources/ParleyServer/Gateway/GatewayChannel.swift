@@ -27,6 +27,23 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
                 high: services.configuration.outputHighWater
             )
             try channel.syncOptions?.setOption(ChannelOptions.writeBufferWaterMark, value: water)
+            let handlers = channel.pipeline.syncOperations
+            let admission = services.admission
+            var gate: ConnectionGate?
+            var visit: Visit?
+            if admission.configuration.isOn {
+                switch admission.connected(from: .init(channel.remoteAddress)) {
+                case .refused(let problem):
+                    try handlers.addHandler(ConnectionGate(bytes: 0, refusal: problem))
+                    return Value(channel: channel, kind: channel.eventLoop.makeSucceededFuture(.socket))
+                case .welcome(let admitted):
+                    visit = admitted
+                    visit?.end(with: channel)
+                }
+                let first = ConnectionGate(bytes: admission.configuration.firstBytes)
+                try handlers.addHandler(first)
+                gate = first
+            }
             var configuration = NIOUpgradableHTTPServerPipelineConfiguration(
                 upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Kind>(
                     upgraders: [WebSocketUpgrader(services: services, hubs: hubs)],
@@ -37,10 +54,9 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
             )
             configuration.enablePipelining = false
             configuration.enableResponseHeaderValidation = false
-            let handlers = channel.pipeline.syncOperations
             let kind = try handlers.configureUpgradableHTTPServerPipeline(configuration: configuration)
             try handlers.addHandler(
-                FirstRequestHandler(services: services),
+                FirstRequestHandler(services: services, visit: visit, gate: gate),
                 position: .before(handlers.handler(type: NIOTypedHTTPServerUpgradeHandler<Kind>.self))
             )
             return Value(channel: channel, kind: kind)
@@ -48,7 +64,7 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
     }
 
     private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
-        FirstRequestHandler.remove(from: channel)
+        FirstRequestHandler.remove(from: channel)?.becameKnown()
         try channel.pipeline.syncOperations.addHandler(ConnectionEndHandler())
         try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
         try channel.pipeline.syncOperations.addHandler(

@@ -57,8 +57,6 @@ public struct GatewayConfiguration: Sendable {
     }
 
     public var acknowledgement = Acknowledgement.committed
-    /// Whether who asks too often is refused.
-    public var rateLimits = true
 
     public init() {}
 

@@ -21,11 +21,13 @@ final class GatewayServices: Sendable {
     let origins: OriginList
     let registry: GatewayRegistry
     let presence: Presence
+    let admission: Admission
     let logger: Logger
+    let http = HTTPMetrics()
 
     private let sessions = Atomic<Int>(0)
     private let draining = Atomic<Bool>(false)
-    private let backlogged = Atomic<Bool>(false)
+    private let backlog = Atomic<Int>(0)
     private let reach: Mutex<Isolation>
 
     init(
@@ -41,6 +43,7 @@ final class GatewayServices: Sendable {
         origins: OriginList,
         registry: GatewayRegistry,
         presence: Presence,
+        admission: Admission = Admission(.off),
         logger: Logger
     ) {
         self.configuration = configuration
@@ -56,10 +59,14 @@ final class GatewayServices: Sendable {
         self.origins = origins
         self.registry = registry
         self.presence = presence
+        self.admission = admission
         self.logger = logger
         let window = configuration.drainWindow.nanoseconds / 1_000_000
         reach = Mutex(Isolation(window: window, now: Self.steadyMilliseconds()))
     }
+
+    /// What this process refused.
+    var refusals: Refusals { admission.refusals }
 
     /// Sockets, and polls that wait.
     var sessionCount: Int { sessions.load(ordering: .relaxed) }
@@ -91,8 +98,10 @@ final class GatewayServices: Sendable {
     func beginDrain() { draining.store(true, ordering: .relaxed) }
 
     /// Too much waits for the archive: no sends for now.
-    var isBacklogged: Bool { backlogged.load(ordering: .relaxed) }
-    func setBacklogged(_ value: Bool) { backlogged.store(value, ordering: .relaxed) }
+    var isBacklogged: Bool { backlog.load(ordering: .relaxed) > configuration.backlogLimit }
+    /// Of what may wait.
+    var backlogShare: Double { Double(backlog.load(ordering: .relaxed)) / Double(configuration.backlogLimit) }
+    func setBacklog(_ entries: Int) { backlog.store(entries, ordering: .relaxed) }
 
     var upgradeCheck: UpgradeCheck {
         UpgradeCheck(

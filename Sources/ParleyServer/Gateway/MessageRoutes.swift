@@ -58,6 +58,7 @@ struct MessageRoutes {
         do {
             let send = try await admit(path, cid, conversation, user)
             let result = try await path.commit(send)
+            services.http.committed(result)
             var json = ByteBuffer()
             ServerFrame.Sent(result, of: send).encode(into: &json)
             return Response(status: result.isRepeat || send.change != nil ? .ok : .created, json: json)

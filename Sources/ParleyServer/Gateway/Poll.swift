@@ -130,6 +130,7 @@ final class Poll: QueueReader, @unchecked Sendable {
             services.sessionEnded()
             hub.remove(self, user: question.identity.user)
         }
+        if case .success(let answer) = result { hub.metrics.answeredPoll(answer.events.count) }
         completion(result)
     }
 

@@ -7,6 +7,8 @@ import RedisClient
 struct PendingSend: Sendable {
     var request: SendRequest
     let id: FrameID?
+    /// When its frame was read.
+    let time: NIODeadline
     /// Of a group: to whom it went out last.
     var roster: Roster?
     /// In which it went out last.
@@ -46,7 +48,8 @@ extension Session {
         guard sends.count < services.configuration.maximumUnansweredSends else {
             return refuse(
                 FrameError(.rateLimited, "too many unanswered sends", id: id, cid: cid),
-                retryMilliseconds: 100
+                retryMilliseconds: 100,
+                .send
             )
         }
         let conversation: ConversationID
@@ -67,7 +70,7 @@ extension Session {
         let isLate = age > services.commit.dedupWindow - 30_000
         run(
             sends.submit(
-                PendingSend(request: request, id: id),
+                PendingSend(request: request, id: id, time: readTime),
                 isAlone: isLate || request.named != nil
                     || !(conversation.isDirect ? hub.isKnown(conversation) : hasRoster(conversation))
             )
@@ -106,7 +109,7 @@ extension Session {
             } else if request.need == .conversation {
                 hub.forget(conversation)
             }
-            run(sends.bounced(ticket, PendingSend(request: request, id: send.id)))
+            run(sends.bounced(ticket, PendingSend(request: request, id: send.id, time: send.time)))
         case .refused(let refusal): refuse(send, ticket, refusal)
         }
     }
@@ -121,7 +124,8 @@ extension Session {
             switch outcome {
             case .ready(let request, let roster):
                 if let roster { self.hub.learn(roster, of: request.conversation) }
-                self.run(self.sends.prepared(ticket, PendingSend(request: request, id: send.id)))
+                let ready = PendingSend(request: request, id: send.id, time: send.time)
+                self.run(self.sends.prepared(ticket, ready))
             case .repeated(let result): self.confirm(result, send, ticket)
             case .refused(let refusal): self.refuse(send, ticket, refusal)
             }
@@ -158,6 +162,8 @@ extension Session {
     }
 
     private func finish(_ result: SendResult, _ send: PendingSend, _ ticket: UInt64) {
+        metrics.committed(result)
+        metrics.acknowledged(send.time)
         write(ServerFrame(.sent(ServerFrame.Sent(result, of: send.request)), id: send.id))
         run(sends.finished(ticket))
         closeWhenAnswered()
@@ -172,7 +178,8 @@ extension Session {
     private func refuse(_ refusal: SendRefusal, id: FrameID?, cid: FrameID) {
         refuse(
             FrameError(refusal.code, refusal.message, id: id, cid: cid),
-            retryMilliseconds: refusal.retryMilliseconds
+            retryMilliseconds: refusal.retryMilliseconds,
+            .send
         )
     }
 }

@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import ParleyCore
 import ParleyWire
@@ -25,7 +26,14 @@ extension Session {
         guard let identity = services.tokens.verify(auth.token) else {
             return close(.unauthorized, "the token is not valid, or no longer")
         }
+        guard auth.resume != nil || !services.admission.sheds(.session) else {
+            let problem = Admission.shed
+            let error = FrameError(problem.code, problem.detail)
+            refuse(error, retryMilliseconds: problem.retryMilliseconds.map { Int64($0) }, .session)
+            return close(.overloaded)
+        }
         stage = .attaching
+        signedIn(identity.user)
         self.identity = identity
         device = auth.device
         isEphemeral = auth.ephemeral
@@ -60,7 +68,7 @@ extension Session {
         }
         guard !attachment.isRevoked else { return close(.unauthorized, "this sign-in was ended") }
         guard !attachment.isOneTooMany else {
-            write(ServerFrame(FrameError(.forbidden, Attachment.oneTooMany)))
+            refuse(FrameError(.forbidden, Attachment.oneTooMany))
             return close(.tooManyDevices)
         }
         guard attachment.epoch == services.epochs.epoch else {
@@ -69,6 +77,7 @@ extension Session {
             return turnAway()
         }
         stage = .attached
+        log(.debug, "session begins", ["device": "\(device?.description ?? "")"])
         epoch = attachment.epoch
         let mode = ResumeDecision.mode(
             resume: resume.map { ($0.epoch, $0.q) },
@@ -76,6 +85,7 @@ extension Session {
             head: attachment.head,
             firstAvailable: attachment.firstAvailable
         )
+        if resume == nil || mode == .resync { services.admission.beganFresh() }
         let start = mode == .replay ? resume?.q ?? attachment.head : attachment.head
         sync = SyncState(cursor: start, head: attachment.head, announcesLive: mode == .replay)
         acks = AckState(cursor: start)
@@ -105,8 +115,7 @@ extension Session {
 
     /// Redis cannot be asked: the client comes back later.
     private func turnAway() {
-        let error = FrameError(.unavailable, "the sync queue cannot be reached")
-        write(ServerFrame(error, retryMilliseconds: 1000))
+        refuse(FrameError(.unavailable, "the sync queue cannot be reached"), retryMilliseconds: 1000)
         close(.overloaded, "unavailable")
     }
 
@@ -121,7 +130,7 @@ extension Session {
         guard entry.epoch == epoch else { return close(.epochChanged) }
         checkWatches(entry.event)
         switch sync?.published(entry.q, isWritable: isWritable) {
-        case .write: writeEvent(q: entry.q, entry.delivery, frame())
+        case .write: writeEvent(q: entry.q, entry.delivery, frame(), committed: entry.delivery?.timestamp)
         case let action: run(action)
         }
     }
@@ -211,8 +220,10 @@ extension Session {
         }
     }
 
-    private func writeEvent(q: Int64, _ delivery: DeliveredMessage?, _ frame: ByteBuffer) {
+    /// - Parameter committed: when, of an entry that was published just now.
+    private func writeEvent(q: Int64, _ delivery: DeliveredMessage?, _ frame: ByteBuffer, committed: Int64? = nil) {
         write(frame)
+        metrics.wroteEvent(committed: committed)
         if let delivery, delivery.sender != identity?.user {
             acks.wrote(q: q, conversation: delivery.conversation, seq: delivery.seq)
         }
@@ -271,7 +282,7 @@ extension Session {
             "ack",
             keys: [Keys.epoch, Keys.queue(user), Keys.user(user)],
             [epoch, device.description, String(q), name, ended ? "1" : "0"]
-        )
+        ).counted(as: .sync)
         hub.connection(of: self).send(command, repeatable: true) { _ in }
     }
 
@@ -305,31 +316,36 @@ struct DeliveredMessage {
     let conversation: ConversationID
     let sender: UserID
     let seq: Int64
+    /// Milliseconds since 1970.
+    let timestamp: Int64
 
     init?(_ event: ByteBuffer) {
         let found: DeliveredMessage? = event.withUnsafeReadableBytes { bytes in
             guard bytes.count > 8, bytes[2] == UInt8(ascii: "m") else { return nil }
             var scanner = JSONScanner(bytes)
             var (conversation, sender, seq): (ConversationID?, UserID?, Int64?) = (nil, nil, nil)
+            var timestamp: Int64?
             guard (try? scanner.beginObject()) != nil else { return nil }
             while sender == nil, let key = try? scanner.nextKey(), let value = try? scanner.value() {
                 switch key.string() {
+                case "ts": timestamp = value.integer()
                 case "seq": seq = value.integer()
                 case "conv": conversation = value.identifier()
                 case "from": sender = value.identifier()
                 default: break
                 }
             }
-            guard let conversation, let sender, let seq else { return nil }
-            return DeliveredMessage(conversation: conversation, sender: sender, seq: seq)
+            guard let conversation, let sender, let seq, let timestamp else { return nil }
+            return DeliveredMessage(conversation: conversation, sender: sender, seq: seq, timestamp: timestamp)
         }
         guard let found else { return nil }
         self = found
     }
 
-    private init(conversation: ConversationID, sender: UserID, seq: Int64) {
+    private init(conversation: ConversationID, sender: UserID, seq: Int64, timestamp: Int64) {
         self.conversation = conversation
         self.sender = sender
         self.seq = seq
+        self.timestamp = timestamp
     }
 }

@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import NIOExtras
 import ParleyCore
@@ -29,7 +30,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Names this session for the client and in logs.
     let name = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
 
-    var stage = Stage.strange
+    var stage = Stage.strange {
+        didSet { metrics.stageChanged(from: oldValue, to: stage) }
+    }
     var identity: Identity?
     var device: DeviceID?
     var isEphemeral = false
@@ -50,6 +53,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Questions to Redis that have no bound of their own and are not answered yet.
     private(set) var unansweredCalls = 0
 
+    private let visit: Visit?
+    /// Its user's, once that is known; nil where nothing is limited.
+    private(set) var allowance: Allowance?
     private var decoder: WebSocketDecoder
     private var context: ChannelHandlerContext?
     private var life = Heartbeat()
@@ -57,6 +63,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private var badFrames = 0
     private var isLeaving = false
     private var isFlushPending = false
+    /// When the frames came that are being handled.
+    private(set) var readTime = NIODeadline.now()
     private var lastTyping: NIODeadline = .distantPast
     var lastPlace: NIODeadline = .now()
 
@@ -73,15 +81,17 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         return buffer
     }()
 
-    init(hub: SessionHub, services: GatewayServices) {
+    init(hub: SessionHub, services: GatewayServices, visit: Visit?) {
         self.hub = hub
         self.services = services
-        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.configuration.maximumFrame)
+        self.visit = visit
+        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.admission.configuration.firstFrame)
     }
 
     /// Whether the socket takes more for now, as its channel last said.
     private(set) var isWritable = false
     var eventLoop: any EventLoop { hub.eventLoop }
+    var metrics: SocketMetrics { hub.metrics }
 
     // MARK: Channel
 
@@ -89,6 +99,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         self.context = context
         isWritable = context.channel.isWritable
         services.sessionBegan()
+        metrics.socketOpened()
+        if !isWritable { metrics.writabilityChanged(false) }
         (id, slot) = hub.add(self)
         deadline = eventLoop.assumeIsolated().scheduleTask(in: services.configuration.authenticationDeadline) {
             if self.stage == .strange { self.close(.unauthorized, "no auth in time") }
@@ -106,9 +118,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         tellPlace(0, ended: true)
         leavePresence(after: .lost)
         context = nil
+        metrics.socketEnded(stage, isWritable: isWritable)
         isWritable = false
-        stage = .closing
         deadline?.cancel()
+        log(.debug, "session ended")
         services.sessionEnded()
         hub.remove(self, user: identity?.user)
     }
@@ -116,7 +129,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard stage != .closing else { return }
         life.heard()
-        decoder.feed(unwrapInboundIn(data))
+        readTime = .now()
+        let bytes = unwrapInboundIn(data)
+        metrics.read(bytes.readableBytes)
+        decoder.feed(bytes)
         do {
             while stage != .closing, let message = try decoder.next() { received(message) }
         } catch {
@@ -125,7 +141,10 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isWritable = context.channel.isWritable
+        if isWritable != context.channel.isWritable {
+            isWritable = context.channel.isWritable
+            metrics.writabilityChanged(isWritable)
+        }
         // A client that does not read is not read from either: its requests would pile up as answers.
         try? context.channel.syncOptions?.setOption(ChannelOptions.autoRead, value: isWritable)
         stalledTurns = 0
@@ -141,6 +160,22 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    /// Its token is good: it is no stranger any more.
+    func signedIn(_ user: UserID) {
+        allowance = services.admission.limiter?.allowance(of: user.description)
+        decoder.maxMessageBytes = services.configuration.maximumFrame
+        visit?.becameKnown()
+    }
+
+    /// - Parameter metadata: besides the session and its user.
+    func log(_ level: Logger.Level, _ message: Logger.Message, _ metadata: @autoclosure () -> Logger.Metadata = [:]) {
+        services.logger.log(
+            level: level,
+            message,
+            metadata: metadata().merging(["session": "\(name)", "user": "\(identity?.user.description ?? "")"]) { $1 }
+        )
+    }
 
     // MARK: Frames in
 
@@ -160,6 +195,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
             if let code { payload.writeInteger(code) }
             WebSocketFrame.write(.close, payload, into: &frame)
             leavePresence(after: .closedByClient(code))
+            metrics.closingAsAsked()
             finish(with: frame)
         }
     }
@@ -184,6 +220,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     private func handle(_ frame: ClientFrame) {
+        guard admits(frame) else { return }
         switch frame.operation {
         case .send(let send): submit(send, id: frame.id)
         case .ack(let q): acknowledge(q)
@@ -233,7 +270,9 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     }
 
     /// Answers a frame with an error; the tenth bad one ends the connection.
-    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil) {
+    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil, _ activity: Activity = .frame) {
+        metrics.refused(error.code)
+        services.refusals.count(activity, error.code)
         write(ServerFrame(error, retryMilliseconds: retryMilliseconds))
         guard error.code == .badFrame else { return }
         badFrames += 1
@@ -251,6 +290,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     /// Writes a whole frame.
     func write(_ frame: ByteBuffer) {
         guard let context, stage != .closing else { return }
+        metrics.wrote(frame.readableBytes)
         context.write(wrapOutboundOut(frame), promise: nil)
         guard !isFlushPending else { return }
         isFlushPending = true
@@ -309,6 +349,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         var frame = ByteBuffer()
         WebSocketFrame.writeClose(code, reason: reason, into: &frame)
         leavePresence(after: .closedByServer(code))
+        metrics.closing(code)
+        log(.debug, "session closed", ["code": "\(code.rawValue)", "reason": "\(reason ?? code.reason)"])
         finish(with: frame)
     }
 

@@ -10,6 +10,7 @@ import RedisClient
 final class SessionHub: @unchecked Sendable {
     let eventLoop: any EventLoop
     let presence: PresenceHub
+    let metrics = SocketMetrics()
     private let services: GatewayServices
     private let connections: [RedisConnection]
     private var subscriber: RedisSubscriber?
@@ -61,7 +62,7 @@ final class SessionHub: @unchecked Sendable {
             onMessage: { [unowned self] in self.received(channel: $0, payload: $1) },
             onResubscribed: { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         )
-        presence.start()
+        presence.start { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
         eventLoop.execute {
             self.subscriber?.subscribe(Keys.groupsChannel) {}
@@ -88,6 +89,16 @@ final class SessionHub: @unchecked Sendable {
     /// Whether published entries reach this loop.
     var isHealthy: Bool {
         get async { (try? await eventLoop.submit { self.subscriber?.isHealthy ?? false }.get()) ?? false }
+    }
+
+    /// On the event loop: its connections for subscriptions that do not hear what is published, and losses of any.
+    var subscriptions: (unhealthy: Int, losses: Int) {
+        let feeds = presence.feeds
+        let isUnhealthy = subscriber?.isHealthy != true
+        return (
+            (isUnhealthy ? 1 : 0) + feeds.count { !$0.isHealthy },
+            feeds.reduce(subscriber?.losses ?? 0) { $0 + $1.losses }
+        )
     }
 
     // MARK: Readers come and go
@@ -125,6 +136,8 @@ final class SessionHub: @unchecked Sendable {
             self.subscriber?.subscribe(Keys.groupsChannel, confirmed: confirmed)
         }
     }
+
+    var waitingPolls: Int { polls.count }
 
     /// The one that has waited for longest first.
     func waitingPolls(of user: UserID) -> [Poll] { readersByUser[user]?.compactMap { $0 as? Poll } ?? [] }
@@ -195,7 +208,7 @@ final class SessionHub: @unchecked Sendable {
         for start in stride(from: 0, to: asked.count, by: Self.positionChunk) {
             let chunk = asked[start..<min(start + Self.positionChunk, asked.count)]
             let lease = services.configuration.presenceTerms.lease
-            let command = Positions.command(chunk.map(\.position), gateway: services.configuration.name, lease: lease)
+            let command = Positions.command(chunk.map(\.position), gateway: presence.gateway, lease: lease)
             connections[0].send(command, repeatable: true) { result in
                 guard case .success(let reply) = result, let positions = Positions(reply),
                     positions.heads.count == chunk.count
@@ -274,6 +287,7 @@ final class SessionHub: @unchecked Sendable {
             let sessions = self.unflushed
             self.unflushed = []
             for session in sessions { session.flush() }
+            self.metrics.flushed()
         }
     }
 }

@@ -13,6 +13,7 @@ struct SocketRoute {
             do throws(UpgradeCheck.Refusal) {
                 _ = try services.upgradeCheck.check(headers)
             } catch {
+                services.http.refused(error.code)
                 var response = try HTTPProblem(error.code, error.detail).response()
                 response.status = .init(code: error.status)
                 return response

@@ -11,7 +11,7 @@ struct SyncRoute {
 
     func add(to router: some RouterMethods<ParleyRequestContext>) {
         // Whether the login was revoked is asked together with the queue.
-        let authenticator = Authenticator(tokens: services.tokens, revocations: nil)
+        let authenticator = Authenticator(tokens: services.tokens, revocations: nil, admission: services.admission)
         router.group().add(middleware: authenticator).get("/v1/sync") { request, context in
             let question = try SyncQuestion(request.uri.queryParameters, of: context.requireIdentity())
             let answer = try await Poll.ask(question, hubs[context.channel.eventLoop], services, on: context.channel)

@@ -38,8 +38,9 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
 
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
         channel.eventLoop.makeCompletedFuture {
-            FirstRequestHandler.remove(from: channel)
-            try channel.pipeline.syncOperations.addHandler(Session(hub: hubs[channel.eventLoop], services: services))
+            let visit = FirstRequestHandler.remove(from: channel)
+            let session = Session(hub: hubs[channel.eventLoop], services: services, visit: visit)
+            try channel.pipeline.syncOperations.addHandler(session)
             return .socket
         }
     }

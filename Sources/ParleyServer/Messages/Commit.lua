@@ -6,11 +6,6 @@
 
 local UNIX_2025 = 1735689600000  -- milliseconds; message ids count from here
 
-local function split_id(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-
 -- (ms << 22 | lane << 12 | sequence) in decimal. The product passes 2^53, so it is made in two halves of base 10^7.
 local function message_id(ms, lane, sequence)
   local since = ms - UNIX_2025
@@ -18,15 +13,6 @@ local function message_id(ms, lane, sequence)
   local high = math.floor(since / 1e7) * 4194304 + math.floor(low / 1e7)
   if high == 0 then return string.format('%.0f', low) end
   return string.format('%.0f%07.0f', high, low % 1e7)
-end
-
--- The highest id a stream ever had, '0-0' for none.
-local function last_id(stream)
-  local info = redis.pcall('XINFO', 'STREAM', stream)
-  if info.err then return '0-0' end
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] end
-  end
 end
 
 -- Appends to the commit log at max(now, last + 1), the sequence carrying into the millisecond at 4096.
@@ -64,11 +50,6 @@ end
 local function place_of(ms, sequence) return string.format('%.0f-%04.0f', ms, sequence) end
 
 local function mark(place, conv, user) return conv .. ' ' .. user .. ' ' .. place end
-
-local function is_group(conv) return string.byte(conv) == 103 end
-
--- Whether a user may not write in a direct conversation, by its field closed (see relate).
-local function is_closed(closed, user) return closed and (closed == user or closed == '*') end
 
 -- Leaves recipients of a commit for later: the n-th ones of ARGV[count_at + n], where ARGV[count_at] says how many of
 -- them are co-located. Users of other servers, and those whose queue refused, get a mark each. Of a group a chunk of

@@ -122,8 +122,8 @@ redis.register_function('chunk_@VERSION@', function(KEYS, ARGV)
   return redis.call('LINDEX', KEYS[5], 0) or ''
 end)
 
--- trim: drops what is archived from a lane, but nothing that is still to be delivered.
--- KEYS lane, pending. ARGV archived id. Answers how many entries went.
+-- trim: drops what is archived from a lane, but nothing that is still to be delivered, and notes how far that is for
+-- people to see. KEYS lane, pending, archived. ARGV archived id. Answers how many entries went.
 redis.register_function{
   function_name = 'trim_@VERSION@',
   flags = {'allow-oom'},
@@ -136,6 +136,7 @@ redis.register_function{
       local held_ms = split_id(string.match(oldest, '(%S+)$'))
       if held_ms <= ms then floor = string.format('%.0f-0', held_ms) end
     end
+    redis.call('SET', KEYS[3], ARGV[1])
     return redis.call('XTRIM', KEYS[1], 'MINID', floor)
   end,
 }

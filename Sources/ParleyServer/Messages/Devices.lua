@@ -2,7 +2,6 @@
 
 local FORGOTTEN = 30 * DAY  -- a device not heard of for so long holds the queue no more
 local AWAY = DAY            -- one not heard of for so long makes room for another
-local LEASE = 900000        -- a socket not heard of for so long went with its gateway, which speaks for it more often
 
 local function write_device(user_key, devices, name, epoch, q, login, session)
   local now = now_ms()

@@ -1,11 +1,5 @@
 -- Noticing that Redis has lost data. The epoch is a random name that a process makes; without it nothing is sent.
 
-local function is_before(one, other)
-  local ms, sequence = split_id(one)
-  local other_ms, other_sequence = split_id(other)
-  return ms < other_ms or ms == other_ms and sequence < other_sequence
-end
-
 -- verify: does each lane still have what was acknowledged? KEYS lanes.
 -- ARGV for each lane the last acknowledged id ('0-0' for none), then its archived id.
 -- Answers the numbers (from 1, in the order of KEYS) of lanes that lack something.

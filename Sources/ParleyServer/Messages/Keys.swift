@@ -17,6 +17,8 @@ enum Keys {
 
     static func lane(_ lane: Lane) -> String { "lane:{\(lane)}" }
     static func pending(_ lane: Lane) -> String { "pending:{\(lane)}" }
+    /// The last entry known to be archived, for people to see.
+    static func archived(_ lane: Lane) -> String { "archived:{\(lane)}" }
 
     /// The bucket of cids of one minute, by the cid's own time.
     static func dedup(_ lane: Lane, cidMilliseconds: Int64) -> String { "dedup:{\(lane)}:\(cidMilliseconds / 60_000)" }
@@ -35,4 +37,7 @@ enum Keys {
     static func channel(_ user: UserID) -> String { userChannelPrefix + user.description }
     /// What many members of a group are woken by, together; every event loop of a gateway listens.
     static let groupsChannel = "groups"
+
+    /// What each worker says of itself.
+    static let workers = "workers"
 }

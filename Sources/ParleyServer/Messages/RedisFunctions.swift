@@ -5,10 +5,12 @@ enum RedisFunctions {
     static let library = RedisFunctionLibrary(
         name: "parley",
         sources: [
-            PackageResources.Queues_lua, PackageResources.Commit_lua, PackageResources.Delivery_lua,
+            PackageResources.Records_lua, PackageResources.Queues_lua, PackageResources.Commit_lua,
+            PackageResources.Delivery_lua,
             PackageResources.Devices_lua, PackageResources.Presence_lua, PackageResources.Sync_lua,
             PackageResources.Epoch_lua, PackageResources.Groups_lua, PackageResources.Receipts_lua,
-            PackageResources.Relations_lua, PackageResources.Mute_lua, PackageResources.Discovery_lua,
+            PackageResources.Relations_lua, PackageResources.Mute_lua, PackageResources.Workers_lua,
+            PackageResources.Limits_lua, PackageResources.Discovery_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

@@ -203,7 +203,7 @@ struct CommitConfiguration: Sendable {
         command.append(colocated.count)
         for user in colocated { command.append(user.description) }
         for user in others { command.append(user.description) }
-        return command.command
+        return command.command.counted(as: .commit)
     }
 
     /// - Parameter roster: without one, or with one that lacks the sender, this asks for the members in force: nothing is
@@ -222,7 +222,7 @@ struct CommitConfiguration: Sendable {
         command.append(addressees.keys)
         appendArguments(of: request, epoch, to: &command)
         command.append(addressees.names)
-        return command.command
+        return command.command.counted(as: .commit)
     }
 
     private func begin(_ request: SendRequest, keys: Int, recipients: Int, capacity: Int) -> RedisCommand.Builder {

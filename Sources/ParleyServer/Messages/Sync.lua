@@ -1,17 +1,5 @@
 -- Sessions and their queues.
 
--- Head and first available position of a queue: (0, 1) when it never had an entry.
-local function extent(queue_key)
-  local info = redis.pcall('XINFO', 'STREAM', queue_key)
-  if info.err then return '0', '1' end
-  local head, first = '0', nil
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then head = string.sub(info[i + 1], 3) end
-    if info[i] == 'first-entry' and info[i + 1] then first = string.sub(info[i + 1][1], 3) end
-  end
-  return head, first or string.format('%.0f', tonumber(head) + 1)
-end
-
 -- attach: a session begins. KEYS epoch, queue, user, revoked login.
 -- ARGV user, device, session, '1' if the device keeps its place in the queue, cursor's epoch and q ('' without), login,
 -- limit of devices. Answers epoch ('' for none), head, first available q, '0' or why there is no session: '1' for a

@@ -32,7 +32,7 @@ struct Attachment: Sendable, Hashable {
                 user.description, device.description, session, keepsPlace ? "1" : "0",
                 resume?.epoch ?? "", resume.map { String($0.q) } ?? "", login, String(deviceLimit),
             ]
-        )
+        ).counted(as: .sync)
     }
 
     init?(_ reply: RESPValue) {
@@ -68,7 +68,7 @@ struct PollReply: Sendable {
                 user.description, device?.description ?? "", cursor?.epoch ?? "", cursor.map { String($0.q) } ?? "",
                 login, String(deviceLimit),
             ]
-        )
+        ).counted(as: .sync)
     }
 
     init?(_ reply: RESPValue) {
@@ -119,7 +119,7 @@ struct QueuePage: Sendable {
 
     /// Reads what comes after `cursor`.
     static func command(user: UserID, after cursor: Int64, limit: Int = limit) -> RedisCommand {
-        RedisCommand("XRANGE", Keys.queue(user), "(0-\(cursor)", "+", "COUNT", String(limit))
+        RedisCommand("XRANGE", Keys.queue(user), "(0-\(cursor)", "+", "COUNT", String(limit)).counted(as: .sync)
     }
 
     init?(_ reply: RESPValue) {
@@ -155,7 +155,7 @@ struct Positions: Sendable {
                 },
             [gateway, String(lease)]
                 + readers.flatMap { [$0.user.description, $0.lease?.holder ?? "", $0.lease?.session ?? ""] }
-        )
+        ).counted(as: .sync)
     }
 
     init?(_ reply: RESPValue) {

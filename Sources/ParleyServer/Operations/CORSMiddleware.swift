@@ -22,7 +22,8 @@ struct CORSMiddleware: RouterMiddleware {
                 headers: [
                     .accessControlAllowOrigin: origin,
                     .accessControlAllowMethods: "GET, POST, PUT, PATCH, DELETE",
-                    .accessControlAllowHeaders: "authorization, content-type, idempotency-key, if-none-match",
+                    .accessControlAllowHeaders:
+                        "authorization, content-type, idempotency-key, if-none-match, x-request-id",
                     .accessControlMaxAge: "600",
                     .vary: "Origin",
                 ]
@@ -30,7 +31,7 @@ struct CORSMiddleware: RouterMiddleware {
         }
         var response = try await next(request, context)
         response.headers[.accessControlAllowOrigin] = origin
-        response.headers[.accessControlExposeHeaders] = "etag, retry-after"
+        response.headers[.accessControlExposeHeaders] = "etag, retry-after, x-request-id"
         response.headers[.vary] = "Origin"
         return response
     }

@@ -3,6 +3,7 @@ import HummingbirdCore
 public import Logging
 import NIOCore
 import NIOPosix
+import RedisClient
 import ServiceLifecycle
 import UnixSignals
 
@@ -26,24 +27,35 @@ public struct GatewayProcess {
         let stores = try await Stores.open(settings, name: configuration.name, eventLoops: eventLoops, logger: logger)
         let hasher = PasswordHasher(configuration: .init(cost: settings.passwordCost))
 
-        let services = makeServices(keys, stores)
+        let admission = Admission(settings.admission, redis: stores.volatile)
+        let services = makeServices(keys, stores, admission)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
-        let registration = Registration(services: services, stores: stores, lag: EventLoopLag(eventLoops))
+        let (lag, heartbeats) = (EventLoopLag(eventLoops), eventLoops.map { LoopHeartbeat($0) })
+        let registration = Registration(services: services, stores: stores, lag: lag)
         try await registration.claim()
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
             store: AccountStore(pool: stores.postgres),
             hasher: hasher,
             tokens: services.tokens,
-            revocations: revocations
+            revocations: revocations,
+            admission: admission
         )
         let relations = RelationActions(
             outbox: stores.relations(settings.commit),
             limits: settings.friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, stores, accounts, relations, hubs)
+        let router = makeRouter(services, stores, accounts, relations, hubs, heartbeats)
+        let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
+        let process = ProcessMetrics(role: .gateway, name: configuration.name)
+        MetricsRoute(
+            sources: parts + [
+                GatewayMetrics(services: services), services.http, services.presence.publisher, process,
+                services.refusals,
+            ]
+        ).add(to: router)
         let application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
@@ -54,7 +66,10 @@ public struct GatewayProcess {
                 serverName: "parley",
                 backlog: 4096
             ),
-            services: [BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs)],
+            services: [
+                BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),
+                Overload(services: services, postgres: stores.postgres, hasher: hasher, lag: lag),
+            ],
             onServerRunning: { _ in registration.listens() },
             eventLoopGroupProvider: .shared(group),
             logger: logger
@@ -84,7 +99,8 @@ public struct GatewayProcess {
 
     private func makeServices(
         _ keys: TokenKeys,
-        _ stores: Stores
+        _ stores: Stores,
+        _ admission: Admission
     ) -> GatewayServices {
         GatewayServices(
             configuration: settings.gateway,
@@ -106,8 +122,18 @@ public struct GatewayProcess {
             origins: OriginList(settings.gateway.allowedOrigins),
             registry: GatewayRegistry(redis: stores.volatile),
             presence: stores.presence(settings.gateway.presenceTerms, logger: logger),
+            admission: admission,
             logger: logger
         )
+    }
+
+    /// Presence is the first to degrade: it keeps a gateway from being ready where its Redis answers and yet passes nothing
+    /// on to this process, not where that Redis is away for all.
+    private static func missingPresence(_ stores: Stores, _ hubs: SessionHubs) async -> [String] {
+        for hub in hubs.all where await !hub.presence.isHealthy {
+            return (try? await stores.volatile.send("PING")) == nil ? [] : ["presence"]
+        }
+        return []
     }
 
     private func makeExport(
@@ -134,16 +160,25 @@ public struct GatewayProcess {
         _ stores: Stores,
         _ accounts: Accounts,
         _ relations: RelationActions,
-        _ hubs: SessionHubs
+        _ hubs: SessionHubs,
+        _ heartbeats: [LoopHeartbeat]
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
+        router.add(middleware: RequestIDMiddleware())
+        router.add(middleware: MetricsMiddleware(metrics: services.http))
         router.add(middleware: CORSMiddleware(origins: services.origins))
-        router.add(middleware: ProblemMiddleware())
+        router.add(
+            middleware: ProblemMiddleware {
+                services.http.refused($1)
+                services.refusals.count(Activity($0), $1)
+            }
+        )
         GatewayRoutes(registry: services.registry).add(to: router)
         SocketRoute(services: services).add(to: router)
-        HealthRoutes {
+        HealthRoutes(heartbeats: heartbeats) {
             var missing = await stores.missing()
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
+            missing += await Self.missingPresence(stores, hubs)
             if services.registry.entries.isEmpty { missing.append("registry") }
             if services.isDraining { missing.append("draining") }
             return missing

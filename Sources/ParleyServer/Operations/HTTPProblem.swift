@@ -42,13 +42,20 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
     }
 
     func response() throws -> Response {
-        let body = Body(
-            title: status.reasonPhrase,
-            status: status.code,
-            detail: detail,
-            code: code.rawValue,
-            retryMilliseconds: retryMilliseconds
-        )
+        Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: try body())))
+    }
+
+    /// For a connection that nothing else is written to.
+    var wholeResponse: ByteBuffer {
+        let body = (try? body()) ?? Data()
+        var buffer = ByteBuffer(string: "HTTP/1.1 \(status)\r\n")
+        for field in headers { buffer.writeString("\(field.name): \(field.value)\r\n") }
+        buffer.writeString("Content-Length: \(body.count)\r\nConnection: close\r\n\r\n")
+        buffer.writeBytes(body)
+        return buffer
+    }
+
+    private var headers: HTTPFields {
         var headers: HTTPFields = [.contentType: "application/problem+json"]
         if let retryMilliseconds {
             headers[.retryAfter] = String((retryMilliseconds + 999) / 1000)
@@ -56,10 +63,20 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
         if code == .unauthorized {
             headers[.wwwAuthenticate] = "Bearer"
         }
+        return headers
+    }
+
+    private func body() throws -> Data {
+        let body = Body(
+            title: status.reasonPhrase,
+            status: status.code,
+            detail: detail,
+            code: code.rawValue,
+            retryMilliseconds: retryMilliseconds
+        )
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let data = try encoder.encode(body)
-        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+        return try encoder.encode(body)
     }
 
     private struct Body: Encodable {

@@ -24,9 +24,8 @@ public struct MigrationProcess {
             } catch let error as PostgresError {
                 guard error.code == .connectionFailed, ContinuousClock.now < deadline else {
                     await pool.shutdown()
-                    throw Settings.Problem(
-                        "The database cannot be migrated: \(error.message). Set PARLEY_POSTGRES_URL."
-                    )
+                    let hint = error.code == .connectionFailed ? " Set PARLEY_POSTGRES_URL." : ""
+                    throw Settings.Problem("The database cannot be migrated: \(error.message).\(hint)")
                 }
                 try await Task.sleep(for: .seconds(1))
             }

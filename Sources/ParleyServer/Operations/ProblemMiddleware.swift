@@ -1,7 +1,7 @@
 public import Hummingbird
 import Logging
 import NIOCore
-import ParleyWire
+public import ParleyWire
 import PostgresClient
 
 /// Turns every error below it, Hummingbird's own and unknown routes included, into an ``HTTPProblem``'s answer.
@@ -11,7 +11,10 @@ import PostgresClient
 public struct ProblemMiddleware: RouterMiddleware {
     public typealias Context = ParleyRequestContext
 
-    public init() {}
+    private let refused: @Sendable (Request, ErrorCode) -> Void
+
+    /// - Parameter refused: told the code of each answer.
+    public init(refused: @escaping @Sendable (Request, ErrorCode) -> Void = { _, _ in }) { self.refused = refused }
 
     public func handle(
         _ request: Request,
@@ -21,7 +24,9 @@ public struct ProblemMiddleware: RouterMiddleware {
         do {
             return try await next(request, context)
         } catch {
-            return try Self.problem(for: error, logger: context.logger).response()
+            let problem = Self.problem(for: error, logger: context.logger)
+            refused(request, problem.code)
+            return try problem.response()
         }
     }
 

@@ -7,12 +7,14 @@ import RedisClient
 /// A process's connections to Redis and PostgreSQL, and what is built directly on them.
 struct Stores: Sendable {
     let redis: RedisClient
-    /// The same where there is no other.
+    /// For what may be lost, rate limits too. The same where there is no other.
     let volatile: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
     let positions: ArchivePositions
     let history: History
+    /// Of the connections.
+    let metrics: [any MetricsSource]
 
     /// How long a store may take to answer when a process starts.
     private static let patience = Duration.seconds(20)
@@ -24,6 +26,8 @@ struct Stores: Sendable {
     {
         var postgresConfiguration = settings.postgres
         postgresConfiguration.applicationName = name
+        let statements = StatementTimes()
+        postgresConfiguration.onStatement = { statements.record($0) }
         let postgres = PostgresPool(configuration: postgresConfiguration, logger: logger)
         try await waitFor(postgres, logger)
 
@@ -39,7 +43,10 @@ struct Stores: Sendable {
                 configuration: configuration,
                 eventLoops: eventLoops,
                 logger: logger,
-                prepare: { try await epochs.prepare($0) }
+                prepare: {
+                    try await epochs.prepare($0)
+                    await Dashboard.offer(on: $0, logger: logger)
+                }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
             volatile = redis
@@ -51,7 +58,10 @@ struct Stores: Sendable {
                     configuration: configuration,
                     eventLoops: eventLoops,
                     logger: logger,
-                    prepare: { try await RedisFunctions.library.ensure(on: $0) }
+                    prepare: {
+                        try await RedisFunctions.library.ensure(on: $0)
+                        await Dashboard.offer(on: $0, logger: logger)
+                    }
                 )
                 // Presence and discovery alone wait for it.
                 volatile.start()
@@ -66,7 +76,11 @@ struct Stores: Sendable {
             postgres: postgres,
             epochs: epochs,
             positions: positions,
-            history: History(postgres: postgres, commitLog: commitLog, positions: positions)
+            history: History(postgres: postgres, commitLog: commitLog, positions: positions),
+            metrics: eventLoops.map { loop in
+                let others = volatile === redis ? [] : volatile.connections(on: loop)
+                return RedisMetrics(eventLoop: loop, connections: redis.connections(on: loop) + others)
+            } + [PostgresMetrics(pool: postgres, limit: postgresConfiguration.connections, times: statements)]
         )
     }
 
@@ -134,6 +148,9 @@ struct Stores: Sendable {
             ]
         )
     }
+
+    /// Where the registry of gateways is, without a password; nil where it is on the same Redis as all else.
+    var registryEndpoint: String? { volatile === redis ? nil : volatile.configuration.endpoint }
 
     func close() async {
         await redis.close()

@@ -28,22 +28,39 @@ public struct WorkerProcess {
     public func run() async throws {
         let name = settings.name ?? "worker-1"
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let heartbeats = group.makeIterator().map { LoopHeartbeat($0) }
         let stores = try await Stores.open(
             settings,
             name: name,
             eventLoops: Array(group.makeIterator()),
             logger: logger
         )
-        var services: [any Service] = []
-        if settings.roles.contains(.archiver) { services += try await archiving(stores, name) }
+        let status = WorkerStatus()
+        let roles = settings.roles.map(\.rawValue).sorted().joined(separator: ",")
+        var services: [any Service] = [
+            WorkerRegistration(
+                name: name,
+                roles: roles,
+                status: status,
+                redis: stores.redis,
+                postgres: stores.postgres,
+                registry: stores.registryEndpoint
+            )
+        ]
+        let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
+        let process = ProcessMetrics(role: .worker, name: name)
+        var metrics: [any MetricsSource] = heartbeats + stores.metrics + [archive, process]
+        if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status, archive.count) }
         if settings.roles.contains(.presence) {
             let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
             services.append(PresenceSweeper(presence: presence, logger: logger))
+            metrics.append(presence.publisher)
         }
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
-            HealthRoutes { await stores.missing() }.add(to: router)
+            HealthRoutes(heartbeats: heartbeats) { await stores.missing() }.add(to: router)
+            MetricsRoute(sources: metrics).add(to: router)
             services.append(
                 Application(
                     router: router,
@@ -53,7 +70,6 @@ public struct WorkerProcess {
                 )
             )
         }
-        let roles = settings.roles.map(\.rawValue).sorted().joined(separator: ",")
         logger.notice("worker starts", metadata: ["name": "\(name)", "roles": "\(roles)"])
         let work = ServiceGroup(
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
@@ -62,7 +78,13 @@ public struct WorkerProcess {
         await stores.close()
         try await group.shutdownGracefully()
     }
-    private func archiving(_ stores: Stores, _ name: String) async throws -> [any Service] {
+
+    private func archiving(
+        _ stores: Stores,
+        _ name: String,
+        _ status: WorkerStatus,
+        _ count: ArchiveCount
+    ) async throws -> [any Service] {
         let partitions = PartitionKeeper(
             postgres: stores.postgres,
             period: settings.partitionPeriod,
@@ -75,7 +97,9 @@ public struct WorkerProcess {
             postgres: stores.postgres,
             fanOut: stores.fanOut(settings.commit, logger: logger),
             worker: name,
-            logger: logger
+            status: status,
+            logger: logger,
+            count: count
         )
         let groups = stores.groups(settings.commit, logger: logger)
         let relations = stores.relations(settings.commit)

@@ -7,23 +7,11 @@
 --   active          when the person was here last
 --   privacy         '<version> <last_seen> <visible or invisible>'
 -- and a sorted set of each shard has when to look at whom: never later than the user's last lease ends.
+-- The hash presence:gateways has of each event loop of a gateway when it gave a sign last, once a second: of those that
+-- died no lease need be waited for.
 
-local ENDED = '-'
+local NOTICE = 5000       -- so long a lease lasts at least when its gateway is given up, which may yet prove it wrong
 local REMEMBERED = 60000  -- so long an ended lease tells a late renewal of its session that it is one
-
-local function read_record(record_key)
-  local all, record = redis.call('HGETALL', record_key), {leases = {}}
-  for i = 1, #all, 2 do
-    local device = string.match(all[i], '^lease:(.*)$')
-    if device then
-      local session, gateway, till = string.match(all[i + 1], '^(%S+) (%S+) (%d+)$')
-      record.leases[device] = {session = session, gateway = gateway, till = tonumber(till)}
-    else
-      record[all[i]] = all[i + 1]
-    end
-  end
-  return record
-end
 
 local function write_lease(record_key, record, device, session, gateway, till)
   redis.call('HSET', record_key, 'lease:' .. device, string.format('%s %s %.0f', session, gateway, till))
@@ -173,6 +161,56 @@ redis.register_function{
       for _, user in ipairs(redis.call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])) do
         result[#result + 1] = user
       end
+    end
+    return result
+  end,
+}
+
+-- presence_sign: a gateway is there. KEYS gateways. ARGV gateway. Answers 1; 0 where it was not known, or given up.
+redis.register_function{
+  function_name = 'presence_sign_@VERSION@',
+  flags = {'allow-oom'},
+  callback = function(KEYS, ARGV)
+    return 1 - redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now_ms()))
+  end,
+}
+
+-- presence_silent: KEYS gateways. ARGV milliseconds. Answers those who gave no sign for longer, each with its last.
+redis.register_function{
+  function_name = 'presence_silent_@VERSION@',
+  flags = {'no-writes'},
+  callback = function(KEYS, ARGV)
+    local all, limit, result = redis.call('HGETALL', KEYS[1]), now_ms() - tonumber(ARGV[1]), {}
+    for i = 1, #all, 2 do
+      if tonumber(all[i + 1]) < limit then result[#result + 1] = all[i] .. ' ' .. all[i + 1] end
+    end
+    return result
+  end,
+}
+
+-- presence_give_up: ends leases of a gateway that died with the grace from its last sign. KEYS record, expiries by turns.
+-- ARGV gateway, last sign, milliseconds of grace, then users. Answers the change of each, '' for none; one from about the
+-- time when it died once more, which it may have kept to itself.
+redis.register_function{
+  function_name = 'presence_give_up_@VERSION@',
+  flags = {'allow-oom'},
+  callback = function(KEYS, ARGV)
+    local now, result = now_ms(), {}
+    local died = tonumber(ARGV[2])
+    local till = math.max(died + tonumber(ARGV[3]), now + NOTICE)
+    for i = 4, #ARGV do
+      local record_key, expiries_key = KEYS[2 * i - 7], KEYS[2 * i - 6]
+      local record = read_record(record_key)
+      local is_meant, may_be_untold = false, tonumber(record.v or 0) > died - 1000
+      for device, lease in pairs(record.leases) do
+        if lease.gateway == ARGV[1] and lease.till > till then
+          write_lease(record_key, record, device, lease.session, lease.gateway, till)
+          is_meant = true
+        end
+      end
+      local change = is_meant and settle(record_key, expiries_key, ARGV[i], record, now) or ''
+      if change == '' and may_be_untold then change = picture(record.state, record.v, record.active, record.privacy) end
+      result[i - 3] = change
     end
     return result
   end,

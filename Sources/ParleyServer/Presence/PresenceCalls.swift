@@ -7,6 +7,8 @@ extension Keys {
     static func expiries(_ user: UserID) -> String { "expiries:{\(UserShard(of: user))}" }
     /// Of all shards.
     static let allExpiries = (0..<UserShard.count).map { "expiries:{U\($0)}" }
+    /// When each event loop of a gateway gave a sign last.
+    static let presenceGateways = "presence:gateways"
 
     fileprivate static func presencePair(_ user: UserID) -> [String] { [presence(user), expiries(user)] }
 }
@@ -112,6 +114,30 @@ enum PresenceCalls {
 
     static func sweep(_ users: some Collection<UserID>) -> RedisCommand {
         RedisFunctions.call("presence_sweep", keys: users.flatMap(Keys.presencePair), users.map(\.description))
+    }
+
+    static func sign(of gateway: String) -> RedisCommand {
+        RedisFunctions.call("presence_sign", keys: [Keys.presenceGateways], [gateway])
+    }
+
+    static func silent(forMilliseconds limit: Int64) -> RedisCommand {
+        RedisFunctions.call("presence_silent", keys: [Keys.presenceGateways], [String(limit)], readOnly: true)
+    }
+
+    /// - Parameters:
+    ///   - lastSign: in milliseconds since 1970 by Redis's clock.
+    ///   - grace: in milliseconds.
+    static func giveUp(
+        _ gateway: String,
+        lastSign: Int64,
+        grace: Int64,
+        _ users: some Collection<UserID>
+    ) -> RedisCommand {
+        RedisFunctions.call(
+            "presence_give_up",
+            keys: users.flatMap(Keys.presencePair),
+            [gateway, String(lastSign), String(grace)] + users.map(\.description)
+        )
     }
 
     static func forget(_ user: UserID) -> RedisCommand {

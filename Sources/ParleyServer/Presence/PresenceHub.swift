@@ -10,6 +10,7 @@ import RedisClient
 final class PresenceHub: @unchecked Sendable {
     let eventLoop: any EventLoop
     let presence: Presence
+    /// What leases name: this event loop of this process, which no other will be.
     let gateway: String
     let logger: Logger
     /// Enters, renewals and leaves go through one connection: their order counts.
@@ -19,6 +20,7 @@ final class PresenceHub: @unchecked Sendable {
     var watches: [PresenceBoard.Watcher: Watch] = [:]
     private(set) var feeds: [RedisFeed] = []
     private var tick: RepeatedTask?
+    private var onGivenUp: () -> Void = {}
     /// Sessions that a store owes an answer.
     var unfinished: Set<PresenceBoard.Watcher> = []
     /// Still to be read again in this round.
@@ -44,21 +46,25 @@ final class PresenceHub: @unchecked Sendable {
     init(eventLoop: any EventLoop, services: GatewayServices) {
         self.eventLoop = eventLoop
         presence = services.presence
-        gateway = services.configuration.name
+        gateway = "\(services.configuration.name).\(UserID.random().description.prefix(4))"
         logger = services.logger
         connection = services.redis.connections(on: eventLoop)[0]
     }
 
-    func start() {
+    /// - Parameter onGivenUp: called on the event loop when a worker has taken this one for dead.
+    func start(onGivenUp: @escaping () -> Void) {
         feeds = (0..<Self.feedCount).map { index in
             presence.volatile.feed(
                 on: eventLoop,
-                onMessage: { [unowned self] in heard($0) },
+                onMessage: { [unowned self] in heard($1) },
                 onReady: { [unowned self] in resubscribe(index) }
             )
         }
+        self.onGivenUp = onGivenUp
         eventLoop.execute {
+            self.sign()
             self.tick = self.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+                self.sign()
                 self.readOn()
             }
         }
@@ -66,10 +72,22 @@ final class PresenceHub: @unchecked Sendable {
 
     func close() async {
         try? await eventLoop.submit { self.tick?.cancel() }.get()
+        _ = try? await presence.redis.send("HDEL", Keys.presenceGateways, gateway)
         for feed in feeds { await feed.close() }
     }
 
+    /// Whether changes that are published come here.
+    var isHealthy: Bool {
+        get async { (try? await eventLoop.submit { self.feeds.allSatisfy(\.isHealthy) }.get()) ?? false }
+    }
+
     // MARK: Leases
+
+    private func sign() {
+        connection.send(PresenceCalls.sign(of: gateway), repeatable: true) { result in
+            if case .success(.integer(0)) = result { self.onGivenUp() }
+        }
+    }
 
     /// Somebody is here.
     /// - Parameter isStillThere: asked again before anything is done later.

@@ -13,6 +13,8 @@ final class PresencePublisher: Sendable {
     private struct State {
         var waiting: [UserID: PresenceState] = [:]
         var isRunning = false
+        /// Changes that were told.
+        var published = 0
     }
 
     private let store: PresenceStore
@@ -32,6 +34,8 @@ final class PresencePublisher: Sendable {
         self.volatile = volatile
         self.logger = logger
     }
+
+    var published: Int { state.withLock { $0.published } }
 
     func publish(_ change: PresenceChange) {
         let mustRun = state.withLock { state in
@@ -60,6 +64,7 @@ final class PresencePublisher: Sendable {
             guard !batch.isEmpty else { return }
             do {
                 try await publish(batch)
+                state.withLock { $0.published += batch.count }
             } catch {
                 logger.warning("presence not published", metadata: ["error": "\(error)", "users": "\(batch.count)"])
                 state.withLock { state in for (user, old) in batch { Self.add(user, old, to: &state) } }

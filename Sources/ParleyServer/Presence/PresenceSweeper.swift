@@ -5,6 +5,9 @@ import RedisClient
 
 /// Publishes the offline of those whose leases ended without anybody saying so: their gateway died, or their grace is
 /// over. Several may do so at once: who looks first at a user changes the state, and the others find it changed.
+///
+/// The leases of a gateway that died end with the grace after its last sign; what it may not have published is published
+/// then. One that was merely slow finds that it was given up and renews them all, in the time that they have left.
 struct PresenceSweeper: Sweeper {
     let presence: Presence
     let logger: Logger
@@ -14,6 +17,8 @@ struct PresenceSweeper: Sweeper {
     private static let shards = 128
     /// Users of one call.
     private static let users = 100
+    /// A gateway gives a sign each second; milliseconds.
+    private static let silence: Int64 = 5000
 
     /// After a restart of Redis the leases may have run out while nobody could renew them: gateways get a heartbeat, and
     /// the time to find it again.
@@ -26,6 +31,7 @@ struct PresenceSweeper: Sweeper {
 
     func sweep() async throws {
         guard try await isSettled() else { return }
+        try await giveUpTheSilent()
         let expiries = Keys.allExpiries
         for start in stride(from: 0, to: expiries.count, by: Self.shards) {
             let keys = expiries[start..<min(start + Self.shards, expiries.count)]
@@ -33,18 +39,36 @@ struct PresenceSweeper: Sweeper {
                 let reply = try await presence.redis.send(PresenceCalls.due(keys, limit: Self.users), repeatable: true)
                 let due = (reply.array ?? []).compactMap { $0.string.flatMap { UserID($0) } }
                 guard !due.isEmpty else { break }
-                for start in stride(from: 0, to: due.count, by: Self.users) {
-                    try await sweep(due[start..<min(start + Self.users, due.count)])
-                }
+                try await change(due) { PresenceCalls.sweep($0) }
             }
         }
     }
 
-    private func sweep(_ users: ArraySlice<UserID>) async throws {
-        let reply = try await presence.redis.send(PresenceCalls.sweep(users), repeatable: true)
-        for (user, answer) in zip(users, reply.array ?? []) {
-            if case .change(let state) = PresenceReply(answer) {
-                presence.publisher.publish(.init(user: user, state: state))
+    private func giveUpTheSilent() async throws {
+        let reply = try await presence.redis.send(PresenceCalls.silent(forMilliseconds: Self.silence), repeatable: true)
+        for words in (reply.array ?? []).compactMap({ $0.string?.split(separator: " ") }) {
+            guard words.count == 2, let lastSign = Int64(words[1]) else { continue }
+            let gateway = String(words[0])
+            logger.notice("gives up the sessions of a gateway without a sign", metadata: ["gateway": "\(gateway)"])
+            for expiries in Keys.allExpiries {
+                let reply = try await presence.redis.send("ZRANGE", expiries, "0", "-1", repeatable: true)
+                try await change((reply.array ?? []).compactMap { $0.string.flatMap { UserID($0) } }) {
+                    PresenceCalls.giveUp(gateway, lastSign: lastSign, grace: presence.terms.grace, $0)
+                }
+            }
+            _ = try await presence.redis.send("HDEL", Keys.presenceGateways, gateway, repeatable: true)
+        }
+    }
+
+    /// Has users looked at, and publishes what changed.
+    private func change(_ users: [UserID], by command: (ArraySlice<UserID>) -> RedisCommand) async throws {
+        for start in stride(from: 0, to: users.count, by: Self.users) {
+            let chunk = users[start..<min(start + Self.users, users.count)]
+            let reply = try await presence.redis.send(command(chunk), repeatable: true)
+            for (user, answer) in zip(chunk, reply.array ?? []) {
+                if case .change(let state) = PresenceReply(answer) {
+                    presence.publisher.publish(.init(user: user, state: state))
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ public import NIOCore
 public struct WebSocketDecoder: Sendable {
     public let role: WebSocketRole
     /// Of a whole message, its fragments together, in bytes. A frame beyond it is refused by its header.
-    public let maxMessageBytes: Int
+    public var maxMessageBytes: Int
 
     private var input = ByteBuffer()
     private var fragments: (opcode: WebSocketOpcode, payload: ByteBuffer)?

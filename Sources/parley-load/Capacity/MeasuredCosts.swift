@@ -27,7 +27,7 @@ struct MeasuredCosts {
     /// Bytes of Redis for a user who waits for nothing: an empty queue, one device, ten conversations of two.
     static let userBytes = 1_800.0
     /// Bytes of Redis for a pair channel to which two gateways have subscribed.
-    static let pairBytes = 335.0
+    static let pairBytes = 350.0
     /// Bytes of Redis for a send that is remembered, and for how many seconds it is: twice the window.
     static let (sendBytes, sendSeconds) = (200.0, 1_200.0)
 

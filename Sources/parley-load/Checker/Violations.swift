@@ -9,6 +9,8 @@ struct Violations: Equatable, Codable, Sendable {
         case reordered
         /// On a device or in a history where it does not belong.
         case leaked
+        /// A friend shown otherwise than they are.
+        case wrong
     }
 
     struct Item: Equatable, Codable, Sendable {
@@ -24,10 +26,11 @@ struct Violations: Equatable, Codable, Sendable {
     private(set) var duplicated = 0
     private(set) var reordered = 0
     private(set) var leaked = 0
+    private(set) var wrong = 0
     /// The first of them.
     private(set) var items: [Item] = []
 
-    var isEmpty: Bool { lost + duplicated + reordered + leaked == 0 }
+    var isEmpty: Bool { lost + duplicated + reordered + leaked + wrong == 0 }
 
     mutating func add(_ kind: Kind, count: Int = 1, _ message: String) {
         guard count > 0 else { return }
@@ -36,6 +39,7 @@ struct Violations: Equatable, Codable, Sendable {
         case .duplicated: duplicated += count
         case .reordered: reordered += count
         case .leaked: leaked += count
+        case .wrong: wrong += count
         }
         if items.count < Self.listed { items.append(Item(kind: kind, message: message)) }
     }
@@ -45,6 +49,7 @@ struct Violations: Equatable, Codable, Sendable {
         left.duplicated += right.duplicated
         left.reordered += right.reordered
         left.leaked += right.leaked
+        left.wrong += right.wrong
         left.items += right.items.prefix(listed - left.items.count)
     }
 }

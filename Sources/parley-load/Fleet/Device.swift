@@ -162,7 +162,7 @@ class Device {
         let needsRefresh = code.flatMap(CloseCode.init) == .unauthorized && hasArrived && !didRefresh
         let isFinal = CloseCode.reaction(to: code) == .stop && !needsRefresh
         owner?.lost(self, wasReady: wasReady, reason: reason, isFinal: isFinal)
-        guard !isFinal, successor == nil else { return }
+        guard !isFinal, !isAway, successor == nil else { return }
         if !wasReady, hasArrived { gatewayIndex = (gatewayIndex + 1) % seat.gateways.count }
         if needsRefresh {
             didRefresh = true
@@ -240,6 +240,9 @@ class Device {
         (isAway, isReady) = (true, false)
         socket?.close(.normal)
     }
+
+    /// Its connection is lost, and it does not come back by itself.
+    func stayAway() { isAway = true }
 
     /// The connection that was left has ended.
     var mayReturn: Bool { isAway && socket == nil }

@@ -59,12 +59,21 @@ struct Roster {
 
     /// A seat for each device of each user. Users of a conversation, and the devices of each, are spread over the
     /// gateways.
-    /// - Parameter listens: of all members of a conversation but the first; nil where all may write.
-    func seats(_ accounts: [Account], members: Int = 1, devices: Int = 1, listens: Receive? = nil) -> [Seat] {
+    /// - Parameters:
+    ///   - together: all at the last gateway instead.
+    ///   - listens: of all members of a conversation but the first; nil where all may write.
+    func seats(
+        _ accounts: [Account],
+        members: Int = 1,
+        devices: Int = 1,
+        together: Bool = false,
+        listens: Receive? = nil
+    ) -> [Seat] {
         let count = accounts.count * devices
         return (0..<count).map { index in
             let user = index / devices
-            let home = (user / members + user % members + index % devices) % gateways.count
+            let spread = (user / members + user % members + index % devices) % gateways.count
+            let home = together ? gateways.count - 1 : spread
             guard let device = DeviceID("load-\(index % devices)") else { preconditionFailure("a valid device id") }
             return Seat(
                 user: accounts[user].user,

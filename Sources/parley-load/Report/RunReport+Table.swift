@@ -20,11 +20,15 @@ extension RunReport {
     }
 
     private func presenceRows() -> [(String, String)] {
-        [
+        let changes = [
             ("changes", "\(results.sent), \(number(Double(results.sent) / duration)) a second"),
             ("shown to friends", "\(results.delivered)"),
             ("change to socket, ms", line(results.latency.summary)),
-            ("wrong pictures at the end", "\(outcome.violations.lost) of \(outcome.pictures)"),
+        ]
+        return (plan.chat == nil ? changes : []) + [
+            ("lost connections that friends saw", "\(results.gone.count)"),
+            ("loss to friend's socket, ms", line(results.gone.summary)),
+            ("wrong pictures at the end", "\(outcome.violations.wrong) of \(outcome.pictures)"),
         ]
     }
 

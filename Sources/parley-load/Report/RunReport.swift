@@ -62,7 +62,7 @@ extension RunReport: Encodable {
         case redis_calls_per_message, timeline, faults, steps, highest_rate
         case sessions, connected, connect_seconds, connects_per_second, failures, heartbeats_answered
         case last_close_reason, http_requests, http_requests_per_second, http_requests_per_message
-        case friends, changes, changes_per_second, changes_shown, pictures, wrong
+        case friends, changes, changes_per_second, changes_shown, pictures, wrong, gone_shown, gone_ms
         case server_cpu_us_per_session_second
     }
 
@@ -84,8 +84,9 @@ extension RunReport: Encodable {
             try json.encode(rounded(Double(results.usage.requests) / duration), forKey: .http_requests_per_second)
         }
         try encodeFleet(&json)
-        if let chat = plan.chat { try encodeMessages(chat, &json) }
+        // Where both are, messages alone have latencies.
         if let presence = plan.presence { try encodePresence(presence, &json) }
+        if let chat = plan.chat { try encodeMessages(chat, &json) }
     }
 
     private func encodeFleet(_ json: inout KeyedEncodingContainer<Key>) throws {
@@ -111,7 +112,9 @@ extension RunReport: Encodable {
         try json.encode(results.latency.curve, forKey: .latency_curve)
         try json.encode(results.errors, forKey: .errors)
         try json.encode(outcome.pictures, forKey: .pictures)
-        try json.encode(outcome.violations.lost, forKey: .wrong)
+        try json.encode(outcome.violations.wrong, forKey: .wrong)
+        try json.encode(results.gone.count, forKey: .gone_shown)
+        try json.encode(results.gone.summary, forKey: .gone_ms)
         try json.encode(outcome.violations.items, forKey: .violations)
     }
 

@@ -15,6 +15,8 @@ struct LoadPlan: Codable, Sendable {
         var isGroup = false
         /// Of a user.
         var devices = 1
+        /// All begin at the last gateway; else they are spread.
+        var isTogether = false
     }
 
     /// People who come and go, in a ring in which everybody is a friend of those nearby.
@@ -24,6 +26,8 @@ struct LoadPlan: Codable, Sendable {
         var rate: Double
         /// Of each user; even, and fewer than the users.
         var friends: Int
+        /// Whoever loses their connection does not come back.
+        var staysAway = false
 
         func friends(of index: Int) -> [Int] {
             // Two ways round a small ring may lead to the same one.

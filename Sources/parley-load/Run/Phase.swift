@@ -24,6 +24,8 @@ struct PhaseResults: Codable, Sendable {
     var latency = Latencies()
     /// From when a message was due to its acknowledgement.
     var ack = Latencies()
+    /// From when a connection was lost to a friend's socket that shows it.
+    var gone = Latencies()
     /// Of the generator.
     var usage = GeneratorUsage()
 
@@ -36,6 +38,7 @@ struct PhaseResults: Codable, Sendable {
         left.undisturbedErrors += right.undisturbedErrors
         left.latency += right.latency
         left.ack += right.ack
+        left.gone += right.gone
         left.usage += right.usage
     }
 }

@@ -13,6 +13,8 @@ final class PresenceScenario: Scenario {
     private var shown: [[Int: Bool?]]
     /// Of each user, the last change that they made, until the next.
     private var changes: [Change?]
+    /// Of each user, when they last lost a connection, in nanoseconds.
+    private var losses: [Int: Int64] = [:]
     private var results = PhaseResults()
     private var recent = Latencies()
     private var recentChanges = 0
@@ -76,6 +78,7 @@ final class PresenceScenario: Scenario {
             device.socket?.abort()
         } else if device.isReady {
             changes[index] = Change(isOnline: false, at: Clock.nanoseconds(), isMeasured: isMeasured)
+            losses[index] = nil
             count(isMeasured)
             fleet.left()
             device.goAway()
@@ -109,9 +112,11 @@ final class PresenceScenario: Scenario {
         guard let friend = indices[presence.user], let before = shown[device.index][friend] else { return }
         let isOnline = presence.status == .online
         shown[device.index][friend] = isOnline
-        guard let before, before != isOnline, let change = changes[friend], change.isOnline == isOnline, change.at > 0
-        else { return }
-        let took = Clock.nanoseconds() - change.at
+        guard let before, before != isOnline else { return }
+        let now = Clock.nanoseconds()
+        if !isOnline, let loss = losses[friend] { results.gone.record(now - loss) }
+        guard let change = changes[friend], change.isOnline == isOnline, change.at > 0 else { return }
+        let took = now - change.at
         recent.record(took)
         if change.isMeasured {
             results.delivered += 1
@@ -128,6 +133,9 @@ final class PresenceScenario: Scenario {
 
     func lost(_ device: Device, wasReady: Bool, reason: String, isFinal: Bool) {
         fleet.departed(device, wasReady: wasReady, reason: reason, isFinal: isFinal)
+        guard wasReady else { return }
+        losses[device.index] = Clock.nanoseconds()
+        if plan.staysAway { device.stayAway() }
     }
 
     // MARK: What the run asks for
@@ -156,7 +164,7 @@ final class PresenceScenario: Scenario {
         for (watcher, friend) in wrongPictures() {
             let devices = fleet.devices
             outcome.violations.add(
-                .lost,
+                .wrong,
                 "\(devices[friend].seat.user) is \(devices[friend].isReady ? "online" : "offline") and not shown so to "
                     + "\(devices[watcher].seat.user)"
             )

@@ -69,6 +69,7 @@ actor LocalWorker: LoadWorker {
                     chatting,
                     members: chat.members,
                     devices: chat.devices,
+                    together: chat.isTogether,
                     listens: plan.receive
                 )
                 scenarios.append(

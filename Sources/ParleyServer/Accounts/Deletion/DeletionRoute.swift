@@ -11,21 +11,23 @@ struct DeletionRoute: Sendable {
 
     func add(to router: some RouterMethods<ParleyRequestContext>) {
         // Who repeats it because the answer was lost has no sign-in any more: looked at below.
-        router.group().add(middleware: Authenticator(tokens: accounts.tokens, revocations: nil))
-            .delete("/v1/me") { request, context in
-                let identity = try context.requireIdentity()
-                let confirmation: Confirmation? = try await request.decodeJSONIfPresent()
-                if try await !accounts.store.isDeleted(identity.user) {
-                    try await check(identity, password: confirmation?.password)
-                }
-                do {
-                    try await deletion.delete(identity.user)
-                } catch {
-                    context.logger.warning("deletion left to a worker", metadata: ["error": "\(error)"])
-                    throw HTTPProblem(.unavailable, "The account could not be deleted entirely. Ask again.")
-                }
-                return Response(status: .noContent)
+        router.group().add(
+            middleware: Authenticator(tokens: accounts.tokens, revocations: nil, admission: accounts.admission)
+        )
+        .delete("/v1/me") { request, context in
+            let identity = try context.requireIdentity()
+            let confirmation: Confirmation? = try await request.decodeJSONIfPresent()
+            if try await !accounts.store.isDeleted(identity.user) {
+                try await check(identity, password: confirmation?.password)
             }
+            do {
+                try await deletion.delete(identity.user)
+            } catch {
+                context.logger.warning("deletion left to a worker", metadata: ["error": "\(error)"])
+                throw HTTPProblem(.unavailable, "The account could not be deleted entirely. Ask again.")
+            }
+            return Response(status: .noContent)
+        }
     }
 
     private struct Confirmation: Decodable {

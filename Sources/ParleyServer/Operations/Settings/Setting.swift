@@ -3,7 +3,7 @@
 public struct Setting: Sendable {
     /// A kind of process.
     public enum Reader: String, Sendable, CaseIterable {
-        case gateway, worker, migrate
+        case gateway, worker, migrate, top
     }
 
     /// Without `PARLEY_`.

@@ -1,4 +1,5 @@
 import NIOCore
+import ParleyCore
 import PostgresClient
 import RedisClient
 
@@ -114,6 +115,36 @@ extension SettingKind<Set<String>> {
             Set($0.split(separator: ",").map(String.init))
         } show: {
             $0.isEmpty ? nil : $0.sorted().joined(separator: ",")
+        }
+    }
+}
+
+extension SettingKind<TrustedProxies> {
+    static var addressRanges: Self {
+        Self(values: "addresses and ranges like `10.0.0.0/8`, with commas between") { text in
+            let ranges = text.split(separator: ",").map { AddressRange($0) }
+            return ranges.contains { $0 == nil } ? nil : TrustedProxies(ranges.compactMap(\.self))
+        } show: {
+            $0.isEmpty ? nil : $0.description
+        }
+    }
+}
+
+extension SettingKind<[Activity: RateLimit]> {
+    /// What is given takes the place of its default, and leaves the others.
+    static var limits: Self {
+        Self(values: "limits like `send=10/s:60`, with commas between") { text in
+            var limits = AdmissionConfiguration().limits
+            for given in text.split(separator: ",", omittingEmptySubsequences: false) {
+                let parts = given.drop { $0 == " " }.split(separator: "=", maxSplits: 1)
+                guard parts.count == 2, let activity = Activity(rawValue: String(parts[0])), limits[activity] != nil,
+                    let limit = RateLimit(parts[1])
+                else { return nil }
+                limits[activity] = limit
+            }
+            return limits
+        } show: { limits in
+            limits.map { "\($0.key.rawValue)=\($0.value)" }.sorted().joined(separator: ", ")
         }
     }
 }

@@ -19,6 +19,7 @@ extension Setting {
 
     private static let everybody = Set(Reader.allCases)
     private static let servers: Set<Reader> = [.gateway, .worker]
+    private static let writers = servers.union([.migrate])
 
     private static let process: [Setting] = [
         Setting(
@@ -28,7 +29,8 @@ extension Setting {
             for: everybody,
             "A file of `PARLEY_NAME=value` lines; lines that begin with `#` are skipped. The environment and options win"
         ),
-        Setting("LOG_LEVEL", \.logLevel, .choice, for: everybody, "The least that is logged, to standard error"),
+        Setting("LOG_LEVEL", \.logLevel, .choice, for: writers, "The least that is logged, to standard error"),
+        Setting("LOG_FORMAT", \.logFormat, .choice, for: writers, "A line of the log as text, or as a JSON object"),
         Setting(
             "NAME",
             \.name,
@@ -59,7 +61,7 @@ extension Setting {
             \.healthPort,
             .optional(.port),
             for: [.worker],
-            "The port of `/healthz` and `/readyz`; none without it"
+            "The port of `/healthz`, `/readyz` and `/metrics`; none without it"
         ),
         Setting(
             "THREADS",
@@ -75,7 +77,7 @@ extension Setting {
             "REDIS_URL",
             \.redisURL,
             .redisURL,
-            for: servers,
+            for: servers.union([.top]),
             isSecret: true,
             "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
                 + "trust instead of the system's"
@@ -84,10 +86,10 @@ extension Setting {
             "REDIS_VOLATILE_URL",
             \.volatileRedisURL,
             .optional(.redisURL),
-            for: servers,
+            for: servers.union([.top]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
-            "A Redis of its own for what may be lost, the channels of presence and the registry of gateways"
+            "A Redis of its own for what may be lost: the channels of presence, the registry of gateways, and rate limits"
         ),
         Setting(
             "REDIS_CONNECTIONS",
@@ -96,7 +98,7 @@ extension Setting {
             for: servers,
             "Pipelined connections of each event loop to Redis"
         ),
-        Setting("POSTGRES_URL", \.postgres.url, .postgresURL, for: everybody, isSecret: true, "PostgreSQL"),
+        Setting("POSTGRES_URL", \.postgres.url, .postgresURL, for: writers, isSecret: true, "PostgreSQL"),
         Setting(
             "POSTGRES_CONNECTIONS",
             \.postgres.connections,
@@ -183,10 +185,39 @@ extension Setting {
         ),
         Setting(
             "RATE_LIMITS",
-            \.gateway.rateLimits,
+            \.admission.isOn,
             .oneOf([("on", true), ("off", false)]),
             for: [.gateway],
-            "Whether who asks too often is refused; `off` is for trying and measuring alone"
+            "Whether who asks too often is refused, and load is shed; `off` is for trying and measuring alone"
+        ),
+        Setting(
+            "LIMITS",
+            \.admission.limits,
+            .limits,
+            for: [.gateway],
+            "How much of what may be had: a lasting rate, by the second, minute, hour or day, and how many at once. What "
+                + "is not named keeps its default. See *Limits* of the runbook"
+        ),
+        Setting(
+            "ADDRESS_CONNECTIONS",
+            \.admission.addresses.connections,
+            .number(in: 1...10_000_000),
+            for: [.gateway],
+            "Connections that this gateway may hold of an address, or of an IPv6 /64, which many people may share"
+        ),
+        Setting(
+            "ADDRESS_STRANGERS",
+            \.admission.addresses.strangers,
+            .number(in: 1...10_000_000),
+            for: [.gateway],
+            "Those of them that have not signed in yet, or not sent a whole request"
+        ),
+        Setting(
+            "TRUSTED_PROXIES",
+            \.admission.proxies,
+            .addressRanges,
+            for: [.gateway],
+            "Proxies whose `X-Forwarded-For` is believed. Without them, all who come through a proxy share its address"
         ),
     ]
 

@@ -7,6 +7,7 @@ public import PostgresClient
 public struct Settings: Sendable {
     public var configFile: String?
     public var logLevel = Logger.Level.info
+    public var logFormat = LogFormat.text
     /// The process's name; nil for `gateway-1` or `worker-1`.
     public var name: String?
     public var bindAddress = "127.0.0.1"
@@ -29,6 +30,7 @@ public struct Settings: Sendable {
     var tokenKeys: TokenKeys?
     var passwordCost = ScryptCost.full
     var gateway = GatewayConfiguration()
+    var admission = AdmissionConfiguration()
     var commit = CommitConfiguration()
     var groups = GroupConfiguration()
     var friends = FriendConfiguration()

@@ -1,0 +1,61 @@
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// What the kernel says of this process, under the names that Prometheus's own clients use.
+struct ProcessMetrics: MetricsSource {
+    enum Role: String { case gateway, worker }
+
+    let role: Role
+    let name: String
+    /// Since 1970.
+    let start = Double(WallClock.milliseconds()) / 1000
+
+    func collect() -> MetricSamples {
+        var samples = MetricSamples()
+        samples.add(.buildInfo, BuildInfo.version, BuildInfo.swift, role.rawValue, name, value: 1)
+        samples.add(.logLinesDropped, value: LogSink.standardError.dropped)
+        samples.add(.processStart, value: start)
+        samples.add(.processCPU, value: Self.cpuSeconds)
+        if let pages = Self.residentPages { samples.add(.processMemory, value: pages * Int(getpagesize())) }
+        if let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
+            samples.add(.processFiles, value: files.count)
+        }
+        var limit = rlimit()
+        if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
+            samples.add(.processFileLimit, value: Double(limit.rlim_cur))
+        }
+        return samples
+    }
+
+    private static var cpuSeconds: Double {
+        var time = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    private static var residentPages: Int? {
+        let fields = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")
+        return fields.flatMap { $0.count > 1 ? Int($0[1]) : nil }
+    }
+}
+
+/// What was built.
+enum BuildInfo {
+    static let version = "0.6.0"
+
+    static var swift: String {
+        #if compiler(>=6.3)
+            "6.3"
+        #else
+            "6.2"
+        #endif
+    }
+}
