@@ -25,7 +25,7 @@ import Testing
             let box = Box()
             self.box = box
             subscriber = redis.subscriber(
-                on: MultiThreadedEventLoopGroup.singleton.next(),
+                on: redis.connections[0].eventLoop,
                 onMessage: { channel, payload in
                     guard case .receipts(let receipts) = UserNotice(payload) else { return }
                     box.receipts.withLock { $0[String(buffer: channel), default: []].append(receipts) }

@@ -234,7 +234,7 @@ private struct Listener: Sendable {
     var heard: [(channel: String, payload: ByteBuffer)] { log.all }
 
     init(to channels: [String], _ redis: RedisClient) async {
-        let (loop, log) = (MultiThreadedEventLoopGroup.singleton.next(), log)
+        let (loop, log) = (redis.connections[0].eventLoop, log)
         let subscriber = redis.subscriber(on: loop, onMessage: { log.add($0, $1) }, onResubscribed: {})
         for channel in channels {
             await withCheckedContinuation { done in

@@ -132,7 +132,7 @@ import Testing
     @Test func `whoever listens is there, with a device or without`() async throws {
         try await MessagesStack.with { stack in
             let talk = try await talk(stack, days: 8)
-            let loop = MultiThreadedEventLoopGroup.singleton.next()
+            let loop = stack.connection.eventLoop
             let subscriber = stack.client.subscriber(on: loop, onMessage: { _, _ in }, onResubscribed: {})
             await withCheckedContinuation { done in
                 loop.execute { subscriber.subscribe(Keys.channel(talk.bob)) { done.resume() } }

@@ -179,7 +179,7 @@ import Testing
             let talk = Talk()
             try await stack.seed(talk.conversation)
             let heard = Payloads()
-            let loop = MultiThreadedEventLoopGroup.singleton.next()
+            let loop = stack.connection.eventLoop
             let subscriber = stack.client.subscriber(
                 on: loop,
                 onMessage: { _, payload in heard.add(payload) },
@@ -206,7 +206,7 @@ import Testing
             let talk = Talk()
             try await stack.seed(talk.conversation)
             let (here, elsewhere) = (Payloads(), Payloads())
-            let loop = MultiThreadedEventLoopGroup.singleton.next()
+            let loop = stack.connection.eventLoop
             func listen(_ heard: Payloads) async -> RedisSubscriber {
                 let subscriber = stack.client.subscriber(
                     on: loop,

@@ -109,7 +109,7 @@ import Testing
         try await MessagesStack.with { stack in
             let user = UserID.random()
             let heard = Payloads()
-            let loop = MultiThreadedEventLoopGroup.singleton.next()
+            let loop = stack.connection.eventLoop
             let subscriber = stack.client.subscriber(
                 on: loop,
                 onMessage: { _, payload in heard.add(payload) },
