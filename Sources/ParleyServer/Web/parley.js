@@ -76,7 +76,11 @@ export class Parley extends EventTarget {
         super();
         this.#base = base;
         this.#account = new Account({
-            bases: () => rankGateways([this.#base, ...this.#gateways], this.#failed, Date.now()),
+            bases: () => {
+                // Whoever holds the socket is there, whatever was said of others since.
+                const here = this.#connection?.ready ? [this.#connection.gateway] : [];
+                return rankGateways([this.#base, ...here, ...this.#gateways], this.#failed, Date.now());
+            },
             failed: (gateway) => this.#failed.set(gateway, Date.now()),
             storage,
             ended: (reason) => this.#ended(reason),
