@@ -35,6 +35,7 @@ CHAT = {
     "gone_shown": 0, "gone_ms": {"p50": 30100, "max": 30800},
     "server_cpu_us_per_message": {"gateways": 198.3, "workers": 27, "redis": 200, "postgres": 9.96, "total": 435.26},
     "rate_achieved": 20000.4, "deliveries_per_second": 45000, "http_requests_per_message": 2.46,
+    "ack_ms": {"max": 900}, "reconnect_seconds": 12, "errors_undisturbed": 0,
     "first_ms": {"p50": 8, "p99": 12}, "all_ms": {"p50": 25, "p99": 40}, "incomplete": 0,
 }
 CONNECT = {

@@ -159,7 +159,7 @@ import Testing
         }
     }
 
-    @Test func `without a wait, or on a connection that ends, it answers at once`() async throws {
+    @Test func `without a wait, or on a connection or a gateway that ends, it answers at once`() async throws {
         try await GatewayStack.with { stack in
             let bob = try await stack.person("bob")
             let channel = try await stack.connection()
@@ -171,7 +171,11 @@ import Testing
             #expect(try await stack.poll(bob, "\(cursor)&wait=30", on: channel).events.isEmpty)
             stack.services.beginDrain()
             let another = try await stack.connection()
-            #expect(try await stack.poll(bob, "\(cursor)&wait=30", on: another).events.isEmpty)
+            // An empty answer would be asked again at once, here.
+            let refused = await #expect(throws: HTTPProblem.self) {
+                try await stack.poll(bob, "\(cursor)&wait=30", on: another)
+            }
+            #expect(refused?.code == .unavailable)
             try await channel.close()
             try await another.close()
         }

@@ -45,7 +45,8 @@ local function add_devices(lines, problems, user, epoch, queue, devices, leases,
   for i, name in ipairs(names) do
     local device, lease = devices[name], leases[name]
     local is_current = device and device.epoch == epoch
-    local lag, since = is_current and queue.head - device.q, nil
+    local lag, since = is_current and not queue.is_damaged and math.max(queue.head - device.q, 0), nil
+    local is_trimmed = lag and device.q < queue.first - 1
     if lag and lag > 0 then since = waits_since(queue.key, device.q) end
     local is_there = lease and lease.till > now and lease.gateway ~= ENDED
     rows[i] = {
@@ -57,14 +58,14 @@ local function add_devices(lines, problems, user, epoch, queue, devices, leases,
     local function problem(text) problems[#problems + 1] = name .. ': ' .. text end
     if device and not is_current then
       problem('its place is of another epoch; it gets a resync when it comes')
-    elseif lag and device.q < queue.first - 1 then
+    elseif is_trimmed then
       problem(string.format('the queue was trimmed above its place, %s gone; it gets a resync when it comes',
         plural(queue.first - 1 - device.q, 'entry is', 'entries are')))
     end
     if is_there and here and redis.call('EXISTS', 'gateway:' .. lease.gateway) == 0 then
       problem(lease.gateway .. ' is not in the registry: killed, or cut off; the lease ends in '
         .. duration(lease.till - now))
-    elseif since and is_there and now - since > SLUGGISH then
+    elseif since and is_there and not is_trimmed and now - since > SLUGGISH then
       problem('it is there and does not acknowledge; its client hangs, or reads slowly')
     end
   end

@@ -6,7 +6,7 @@ import NIOCore
 struct PageRoutes {
     private static let policy = [
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:",
-        "connect-src 'self' ws: wss:",
+        "connect-src 'self' http: https: ws: wss:",
         "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
     ].joined(separator: "; ")
 
