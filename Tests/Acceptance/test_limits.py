@@ -216,6 +216,14 @@ def test_a_handshake_is_to_be_quick_and_short(url, host):
                     break
                 time.sleep(0.2)
         assert time.monotonic() < begin + PATIENCE
+    with contextlib.ExitStack() as stack:
+        def entered():
+            connection = stack.enter_context(opened(url, host))
+            return upgrade(connection)[0] == 101 and connection
+
+        wordy = poll(entered)
+        wordy.sendall(frame(0x1, b" " * 10_000))
+        assert wordy.recv(4)[2:] == (4500).to_bytes(2, "big")
 
 
 def test_only_the_proxy_says_where_a_client_is_from(url, host):

@@ -85,7 +85,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         self.hub = hub
         self.services = services
         self.visit = visit
-        decoder = WebSocketDecoder(role: .server, maxMessageBytes: services.admission.configuration.firstFrame)
+        let (limits, most) = (services.admission.configuration, services.configuration.maximumFrame)
+        decoder = WebSocketDecoder(role: .server, maxMessageBytes: limits.isOn ? limits.firstFrame : most)
     }
 
     /// Whether the socket takes more for now, as its channel last said.
@@ -136,7 +137,12 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         do {
             while stage != .closing, let message = try decoder.next() { received(message) }
         } catch {
-            close(error.closeCode, error.message)
+            // Of a stranger less is taken than `max_frame`: what is longer is no `auth`.
+            let isNoAuth =
+                stage == .strange && error.closeCode == .messageTooBig
+                && decoder.maxMessageBytes
+                    < services.configuration.maximumFrame
+            close(isNoAuth ? .unauthorized : error.closeCode, error.message)
         }
     }
 
