@@ -62,9 +62,17 @@ def test_sessions_count(shown):
     def has(sessions):
         return (row(ask(shown, "parley_gateways"), "gateway-1") or [])[2:3] == [str(sessions)]
 
+    def totals():
+        return int(shown.redis("HGET", "gateway:gateway-1", "sent") or 0)
+
     poll(lambda: has(0))
-    with Socket(url, Account(url)), Socket(url, Account(url)):
+    before = poll(lambda: row(ask(shown, "parley_gateways"), "gateway-1")) and totals()
+    ann, bob = Account(url), Account(url)
+    with Socket(url, ann) as socket, Socket(url, bob):
         poll(lambda: has(2))
+        for number in range(5):
+            socket.message(str(number), conv=ann.conv(bob))
+        poll(lambda: totals() == before + 5)
     poll(lambda: has(0))
 
 

@@ -5,12 +5,6 @@ import RedisClient
 import TestSupport
 import Testing
 
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
-
 @testable import ParleyServer
 
 /// The registry on a real Redis, and the order in which gateways are offered.
@@ -121,22 +115,5 @@ import Testing
         }
         #expect(small < 50)
         #expect(GatewayChoice.best(of: [], zone: nil, using: &generator) == nil)
-    }
-}
-
-@Suite struct EventLoopLagTests {
-    @Test func aBusyLoopShows() async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
-        let loops = Array(group.makeIterator())
-        let lag = EventLoopLag(loops)
-        #expect(try await eventually { lag.silence < .milliseconds(500) })
-        loops[1].execute { usleep(1_500_000) }
-        #expect(try await eventually { lag.silence > .milliseconds(700) }, "while it lasts")
-        #expect(
-            try await eventually { lag.recent > .milliseconds(700) && lag.silence < .milliseconds(500) },
-            "and after"
-        )
-        #expect(try await eventually { lag.recent < .milliseconds(700) }, "but not for ever")
-        try await group.shutdownGracefully()
     }
 }

@@ -16,6 +16,8 @@ struct GatewayEntry: Sendable, Hashable {
     /// When it started, in milliseconds since 1970 by Redis's clock; nil for what Redis has not said.
     var started: Int64?
     var version = ""
+    /// For people to see.
+    var messages = MessageRates()
 
     /// Share of the capacity that is taken.
     var load: Double { capacity > 0 ? Double(sessions) / Double(capacity) : 1 }
@@ -27,7 +29,7 @@ struct GatewayEntry: Sendable, Hashable {
         [
             "url", url, "zone", zone, "sessions", "\(sessions)", "capacity", "\(capacity)", "lag_us", "\(lag)",
             "cpu_pct", "\(processorPercent)", "draining", isDraining ? "1" : "0", "version", version,
-        ]
+        ] + messages.fields
     }
 }
 

@@ -10,16 +10,19 @@ final class Registration: Service {
     private let services: GatewayServices
     private let registry: GatewayRegistry
     private let stores: Stores
+    private let hubs: SessionHubs
     private let lag: EventLoopLag
+    private let messages = Mutex(MessageRates())
     private let processor = Mutex(ProcessorShare())
     private let listening = AsyncStream<Void>.makeStream()
 
     private static let pause = Duration.seconds(1)
 
-    init(services: GatewayServices, stores: Stores, lag: EventLoopLag) {
+    init(services: GatewayServices, stores: Stores, hubs: SessionHubs, lag: EventLoopLag) {
         self.services = services
         registry = services.registry
         self.stores = stores
+        self.hubs = hubs
         self.lag = lag
     }
 
@@ -62,6 +65,7 @@ final class Registration: Service {
         // A gateway that cannot serve lets its lease end.
         guard !services.isCutOff || stores.volatile === stores.redis else { return }
         let configuration = services.configuration
+        let (sent, delivered) = await totals()
         let entry = GatewayEntry(
             name: configuration.name,
             url: configuration.publicURL,
@@ -72,7 +76,8 @@ final class Registration: Service {
             lag: Int(lag.recent.nanoseconds / 1000),
             processorPercent: processor.withLock { $0.percent() },
             isDraining: services.isDraining,
-            version: Version.current
+            version: Version.current,
+            messages: messages.withLock { $0.counted(sent: sent, delivered: delivered) }
         )
         do {
             guard try await registry.renew(entry) else { throw nameIsTaken }
@@ -81,6 +86,17 @@ final class Registration: Service {
         } catch let error as RedisError {
             if !Task.isCancelled { services.logger.warning("registry unavailable", metadata: ["error": "\(error)"]) }
         }
+    }
+
+    /// Messages committed and delivered here since the start.
+    private func totals() async -> (sent: Int, delivered: Int) {
+        var totals = (sent: services.http.committed, delivered: 0)
+        for hub in hubs.all {
+            let counts = try? await hub.eventLoop.submit { (hub.metrics.committed, hub.metrics.delivered) }.get()
+            totals.sent += counts?.0 ?? 0
+            totals.delivered += counts?.1 ?? 0
+        }
+        return totals
     }
 
     private func keepLooking() async {

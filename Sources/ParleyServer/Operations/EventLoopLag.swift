@@ -1,9 +1,11 @@
 import NIOCore
 import Synchronization
 
-/// How late each event loop runs what is due: a beat ten times a second. A loop that is kept busy serves nobody meanwhile.
-final class EventLoopLag: Sendable {
+/// How late each event loop runs what is due, by a beat ten times a second: a loop that is kept busy serves nobody
+/// meanwhile. That one came shows that the loop runs at all.
+final class EventLoopLag: MetricsSource {
     private struct Beats {
+        var delays = Histogram()
         var last = NIODeadline.now()
         /// The longest delay in the second that runs, and in the one before.
         var worst = (now: TimeAmount.zero, before: TimeAmount.zero)
@@ -12,6 +14,7 @@ final class EventLoopLag: Sendable {
         mutating func note(_ delay: TimeAmount, at now: NIODeadline) {
             turn(to: now)
             last = now
+            delays.record(nanoseconds: Int(delay.nanoseconds))
             worst.now = max(worst.now, delay)
         }
 
@@ -63,5 +66,11 @@ final class EventLoopLag: Sendable {
     var silence: TimeAmount {
         let now = NIODeadline.now()
         return loops.map { loop in now - loop.beats.withLock { $0.last } }.max() ?? .zero
+    }
+
+    func collect() -> MetricSamples {
+        var samples = MetricSamples()
+        for loop in loops { samples.add(.eventLoopLag, times: loop.beats.withLock { $0.delays }) }
+        return samples
     }
 }

@@ -31,8 +31,8 @@ public struct GatewayProcess {
         let services = makeServices(keys, stores, admission)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
-        let (lag, heartbeats) = (EventLoopLag(eventLoops), eventLoops.map { LoopHeartbeat($0) })
-        let registration = Registration(services: services, stores: stores, lag: lag)
+        let lag = EventLoopLag(eventLoops)
+        let registration = Registration(services: services, stores: stores, hubs: hubs, lag: lag)
         try await registration.claim()
         let revocations = RedisLoginRevocations(redis: stores.redis)
         let accounts = Accounts(
@@ -47,13 +47,13 @@ public struct GatewayProcess {
             limits: settings.friends,
             authenticator: accounts.authenticator
         )
-        let router = makeRouter(services, stores, accounts, relations, hubs, heartbeats)
-        let parts: [any MetricsSource] = hubs.all + heartbeats + stores.metrics
+        let router = makeRouter(services, stores, accounts, relations, hubs, lag)
+        let parts: [any MetricsSource] = hubs.all + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
             sources: parts + [
                 GatewayMetrics(services: services), services.http, services.presence.publisher, process,
-                services.refusals,
+                services.refusals, lag,
             ]
         ).add(to: router)
         let application = Application(
@@ -161,7 +161,7 @@ public struct GatewayProcess {
         _ accounts: Accounts,
         _ relations: RelationActions,
         _ hubs: SessionHubs,
-        _ heartbeats: [LoopHeartbeat]
+        _ lag: EventLoopLag
     ) -> Router<ParleyRequestContext> {
         let router = Router(context: ParleyRequestContext.self)
         router.add(middleware: RequestIDMiddleware())
@@ -175,7 +175,7 @@ public struct GatewayProcess {
         )
         GatewayRoutes(registry: services.registry).add(to: router)
         SocketRoute(services: services).add(to: router)
-        HealthRoutes(heartbeats: heartbeats) {
+        HealthRoutes(lag: lag) {
             var missing = await stores.missing()
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
             missing += await Self.missingPresence(stores, hubs)

@@ -6,7 +6,7 @@ import ParleyWire
 struct HealthRoutes: Sendable {
     /// Of all event loops. They alone tell whether the process is to be restarted: that a store is away, a restart does not
     /// mend.
-    let heartbeats: [LoopHeartbeat]
+    let lag: EventLoopLag
     /// What is missing, by name; empty when ready.
     let missing: @Sendable () async -> [String]
 
@@ -15,7 +15,7 @@ struct HealthRoutes: Sendable {
 
     func add(to router: some RouterMethods<ParleyRequestContext>) {
         router.get("/healthz") { _, _ in
-            let silence = heartbeats.map { $0.silence(now: .now()) }.max() ?? .zero
+            let silence = lag.silence
             guard silence < Self.patience else {
                 let seconds = silence.nanoseconds / 1_000_000_000
                 throw HTTPProblem(.unavailable, "An event loop has stood still for \(seconds) seconds.")

@@ -28,7 +28,7 @@ public struct WorkerProcess {
     public func run() async throws {
         let name = settings.name ?? "worker-1"
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let heartbeats = group.makeIterator().map { LoopHeartbeat($0) }
+        let lag = EventLoopLag(Array(group.makeIterator()))
         let stores = try await Stores.open(
             settings,
             name: name,
@@ -49,7 +49,7 @@ public struct WorkerProcess {
         ]
         let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
         let process = ProcessMetrics(role: .worker, name: name)
-        var metrics: [any MetricsSource] = heartbeats + stores.metrics + [archive, process]
+        var metrics: [any MetricsSource] = stores.metrics + [archive, process, lag]
         if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status, archive.count) }
         if settings.roles.contains(.presence) {
             let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
@@ -59,7 +59,7 @@ public struct WorkerProcess {
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())
-            HealthRoutes(heartbeats: heartbeats) { await stores.missing() }.add(to: router)
+            HealthRoutes(lag: lag) { await stores.missing() }.add(to: router)
             MetricsRoute(sources: metrics).add(to: router)
             services.append(
                 Application(

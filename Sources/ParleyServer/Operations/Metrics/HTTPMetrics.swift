@@ -41,6 +41,9 @@ final class HTTPMetrics: MetricsSource {
         state.withLock { if result.isRepeat { $0.repeats += 1 } else { $0.committed += 1 } }
     }
 
+    /// Messages, through this process's HTTP.
+    var committed: Int { state.withLock { $0.committed } }
+
     func collect() -> MetricSamples {
         let state = state.withLock { $0 }
         var samples = MetricSamples()

@@ -20,7 +20,7 @@ struct ProcessMetrics: MetricsSource {
 
     func collect() -> MetricSamples {
         var samples = MetricSamples()
-        samples.add(.buildInfo, BuildInfo.version, BuildInfo.swift, role.rawValue, name, value: 1)
+        samples.add(.buildInfo, Version.current, BuildInfo.swift, role.rawValue, name, value: 1)
         samples.add(.logLinesDropped, value: LogSink.standardError.dropped)
         samples.add(.processStart, value: start)
         samples.add(.processCPU, value: Self.cpuSeconds)
@@ -49,8 +49,6 @@ struct ProcessMetrics: MetricsSource {
 
 /// What was built.
 enum BuildInfo {
-    static let version = "0.6.0"
-
     static var swift: String {
         #if compiler(>=6.3)
             "6.3"

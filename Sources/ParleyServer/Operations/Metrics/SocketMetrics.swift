@@ -10,9 +10,9 @@ final class SocketMetrics {
     private var unwritable = 0
     private var received = 0
     private var sent = 0
-    private var committed = 0
+    private(set) var committed = 0
     private var repeats = 0
-    private var delivered = 0
+    private var written = 0
     private var polled = 0
     private var refusals: [ErrorCode: Int] = [:]
     private var closes: [CloseCode: Int] = [:]
@@ -65,7 +65,7 @@ final class SocketMetrics {
 
     /// - Parameter commit: of an event that was published just now; nil for what a client comes back for.
     func wroteEvent(committed commit: Int64?) {
-        delivered += 1
+        written += 1
         if let commit { unflushedDeliveries.append(commit) }
     }
 
@@ -85,6 +85,9 @@ final class SocketMetrics {
         }
     }
 
+    /// To sockets and polls.
+    var delivered: Int { written + polled }
+
     // MARK: Scrape
 
     var samples: MetricSamples {
@@ -97,7 +100,7 @@ final class SocketMetrics {
         samples.add(.socketSentBytes, value: sent)
         samples.add(.messagesCommitted, "socket", value: committed)
         samples.add(.messagesDuplicate, "socket", value: repeats)
-        samples.add(.messagesDelivered, "socket", value: delivered)
+        samples.add(.messagesDelivered, "socket", value: written)
         samples.add(.messagesDelivered, "poll", value: polled)
         for code in ErrorCode.allCases { samples.add(.refusals, "socket", code.rawValue, value: refusals[code] ?? 0) }
         for code in CloseCode.allCases { samples.add(.socketCloses, "\(code.rawValue)", value: closes[code] ?? 0) }
