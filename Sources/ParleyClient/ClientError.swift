@@ -33,4 +33,14 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     public var description: String { message }
+
+    /// The gateway has judged the request: another one would answer the same. One that serves sockets alone knows no
+    /// path of HTTP, and has judged nothing.
+    var isRefusal: Bool {
+        switch code {
+        case .refused(.notFound): false
+        case .refused: true
+        default: false
+        }
+    }
 }

@@ -17,24 +17,24 @@ struct Top: AsyncParsableCommand {
 
     func run() async throws {
         try await explaining {
-            var view = try await TopView(settings: options.read(for: [.top]))
+            let view = try await TopView(settings: options.read(for: [.top]))
             if once {
                 _ = Output.write(try await view.lines().joined(separator: "\n") + "\n")
             } else if let terminal = Terminal() {
-                await show(&view, on: terminal)
+                await show(view, on: terminal)
             } else {
-                await pipe(&view)
+                await pipe(view)
             }
             await view.close()
         }
     }
 
     /// A frame; what keeps it from being seen is one too.
-    private func frame(_ view: inout TopView) async -> [String] {
+    private func frame(_ view: TopView) async -> [String] {
         do { return try await view.lines() } catch { return ["! \(error)"] }
     }
 
-    private func show(_ view: inout TopView, on terminal: Terminal) async {
+    private func show(_ view: TopView, on terminal: Terminal) async {
         let end = EndSignal()
         terminal.begin()
         defer { terminal.end() }
@@ -45,7 +45,7 @@ struct Top: AsyncParsableCommand {
             if due <= .now {
                 let head = "parley top  \(view.endpoint)  \(Date.now.formatted(.iso8601))  q quits"
                 due = .now + .seconds(1)
-                lines = [head, ""] + (await frame(&view))
+                lines = [head, ""] + (await frame(view))
             }
             let screen = Screen(lines: lines, size: terminal.size)
             if screen != painted { terminal.paint(screen) }
@@ -54,10 +54,10 @@ struct Top: AsyncParsableCommand {
         }
     }
 
-    private func pipe(_ view: inout TopView) async {
+    private func pipe(_ view: TopView) async {
         signal(SIGPIPE, SIG_IGN)
         var next = ContinuousClock.now
-        while Output.write(await frame(&view).joined(separator: "\n") + "\n\n") {
+        while Output.write(await frame(view).joined(separator: "\n") + "\n\n") {
             next += .seconds(1)
             try? await Task.sleep(until: max(next, .now))
         }

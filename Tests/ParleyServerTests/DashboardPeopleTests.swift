@@ -47,7 +47,7 @@ import Testing
             for _ in 0..<5 { try await stack.commit(talk) }
             try await device(stack, of: talk.bob, "phone", q: 5)
             try await device(stack, of: talk.bob, "tablet", q: 3, session: "-")
-            try await lease(stack, of: talk.bob, "phone", gateway: "gateway-1")
+            try await lease(stack, of: talk.bob, "phone", gateway: "gateway-1.x4qe")
             _ = try await stack.run("SADD", "gateways", "gateway-1")
             _ = try await stack.run("HSET", "gateway:gateway-1", "url", "u")
 
@@ -80,9 +80,9 @@ import Testing
             try await device(stack, of: talk.bob, "old", epoch: "e0", q: 9)
             try await device(stack, of: talk.bob, "slow", q: 4)
             try await device(stack, of: talk.bob, "well", q: 5)
-            try await lease(stack, of: talk.bob, "slow", gateway: "gateway-1")
-            try await lease(stack, of: talk.bob, "well", gateway: "gateway-1")
-            try await lease(stack, of: talk.bob, "tablet", gateway: "gateway-2")
+            try await lease(stack, of: talk.bob, "slow", gateway: "gateway-1.x4qe")
+            try await lease(stack, of: talk.bob, "well", gateway: "gateway-1.x4qe")
+            try await lease(stack, of: talk.bob, "tablet", gateway: "gateway-2.x4qe")
             _ = try await stack.run("SADD", "gateways", "gateway-1")
             _ = try await stack.run("HSET", "gateway:gateway-1", "url", "u")
             let entry = #"{"mid":"1","ts":\#(try await stack.now - 7_210_000),"seq":6,"type":"message"}"#

@@ -21,9 +21,14 @@ struct GatewayDirectory {
     mutating func succeeded(_ gateway: GatewayAddress) { failures[gateway] = nil }
 
     /// All of them, the one to try first in front. Times are milliseconds of any steady clock.
-    func order(at now: Int64) -> [GatewayAddress] {
+    func order(at now: Int64) -> [GatewayAddress] { ranked(told + seeds, at: now) }
+
+    /// Where HTTP goes: to what the session began with before others, for those may serve sockets alone.
+    func base(at now: Int64) -> GatewayAddress { ranked(seeds + told, at: now)[0] }
+
+    private func ranked(_ gateways: [GatewayAddress], at now: Int64) -> [GatewayAddress] {
         var seen: Set<GatewayAddress> = []
-        let all = (told + seeds).filter { seen.insert($0).inserted }
+        let all = gateways.filter { seen.insert($0).inserted }
         func failure(_ gateway: GatewayAddress) -> Int64? {
             failures[gateway].flatMap { now - $0 < Self.memory ? $0 : nil }
         }

@@ -131,7 +131,7 @@ extension ParleySession {
             try await renew(account.accessToken)
             connect()
         } catch {
-            if case .refused = error.code, error.retryMilliseconds == nil {
+            if error.isRefusal, error.retryMilliseconds == nil {
                 finish(ClientError(.closed, "the sign-in ended: \(error.message)"))
             } else {
                 didRefresh = false
@@ -151,13 +151,13 @@ extension ParleySession {
     }
 
     private func renewed() async -> Result<Account, ClientError> {
-        let gateway = directory.order(at: steadyNow)[0]
+        let gateway = directory.base(at: steadyNow)
         let api = ParleyAPI(gateway, group: eventLoop)
         let result: Result<Account, ClientError>
         do throws(ClientError) {
             result = .success(try await api.refresh(account.refreshToken))
         } catch {
-            if case .refused = error.code {} else { directory.failed(gateway, at: steadyNow) }
+            if !error.isRefusal { directory.failed(gateway, at: steadyNow) }
             result = .failure(error)
         }
         await api.shutdown()

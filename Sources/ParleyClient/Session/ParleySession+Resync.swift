@@ -13,12 +13,12 @@ extension ParleySession {
 
     func resync() {
         resyncs += 1
-        let (number, gateway) = (resyncs, gateway ?? configuration.gateways[0])
-        Task { await resync(number, at: gateway) }
+        Task { [number = resyncs] in await resync(number) }
     }
 
-    private func resync(_ number: Int, at gateway: GatewayAddress) async {
-        let api = ParleyAPI(gateway, group: eventLoop, connections: 1)
+    private func resync(_ number: Int) async {
+        var gateway = directory.base(at: steadyNow)
+        var api = ParleyAPI(gateway, group: eventLoop, connections: 1)
         var backoff = configuration.backoff
         while let request = state.resync?.request {
             do throws(ClientError) {
@@ -26,6 +26,12 @@ extension ParleySession {
                 guard number == resyncs, !isClosed else { break }
                 take(answer)
             } catch {
+                if !error.isRefusal {
+                    directory.failed(gateway, at: steadyNow)
+                    await api.shutdown()
+                    gateway = directory.base(at: steadyNow)
+                    api = ParleyAPI(gateway, group: eventLoop, connections: 1)
+                }
                 var generator = SystemRandomNumberGenerator()
                 let delay = error.retryMilliseconds ?? backoff.next(using: &generator)
                 try? await Task.sleep(for: .milliseconds(delay))

@@ -107,35 +107,6 @@ local function read_gateways()
   return gateways
 end
 
--- What gateways have sent and delivered since they started, for rates: '<now> <name> <sent> <delivered> …'.
-local function totals_of(gateways, now)
-  local words = {string.format('%.0f', now)}
-  for _, gateway in ipairs(gateways) do
-    if gateway.sent and gateway.delivered then
-      words[#words + 1] = gateway.name .. ' ' .. gateway.sent .. ' ' .. gateway.delivered
-    end
-  end
-  return table.concat(words, ' ')
-end
-
--- Puts sends_s and delivered_s of gateways from what they had sent and delivered earlier, as totals_of said it then.
-local function rate(gateways, totals, now)
-  local at = tonumber(string.match(totals, '^%d+'))
-  if not at or at >= now then return end
-  local before = {}
-  for name, sent, delivered in string.gmatch(totals, ' (%S+) (%d+) (%d+)') do
-    before[name] = {sent = tonumber(sent), delivered = tonumber(delivered)}
-  end
-  for _, gateway in ipairs(gateways) do
-    local earlier, sent, delivered = before[gateway.name], tonumber(gateway.sent), tonumber(gateway.delivered)
-    -- One that has less was started anew.
-    if earlier and sent and delivered and sent >= earlier.sent and delivered >= earlier.delivered then
-      gateway.sends_s = (sent - earlier.sent) * 1000 / (now - at)
-      gateway.delivered_s = (delivered - earlier.delivered) * 1000 / (now - at)
-    end
-  end
-end
-
 local function add_gateways(lines, gateways, workers, now)
   if #gateways == 0 then
     local elsewhere

@@ -49,9 +49,11 @@ local function add_devices(lines, problems, user, epoch, queue, devices, leases,
     local is_trimmed = lag and device.q < queue.first - 1
     if lag and lag > 0 then since = waits_since(queue.key, device.q) end
     local is_there = lease and lease.till > now and lease.gateway ~= ENDED
+    -- A lease names the event loop too: gateway-2.x4qe.
+    local gateway = is_there and (string.match(lease.gateway, '^(.+)%.[^.]*$') or lease.gateway)
     rows[i] = {
       name, is_current and count(device.q) or device and 'of ' .. device.epoch or '-', count(lag or nil),
-      duration(since and now - since), duration(device and now - device.seen), is_there and lease.gateway or '-',
+      duration(since and now - since), duration(device and now - device.seen), gateway or '-',
       lease and (lease.till > now and duration(lease.till - now) or 'ended') or '-',
       device and device.session ~= ENDED and device.session or '-', device and device.login or '-',
     }
@@ -62,8 +64,8 @@ local function add_devices(lines, problems, user, epoch, queue, devices, leases,
       problem(string.format('the queue was trimmed above its place, %s gone; it gets a resync when it comes',
         plural(queue.first - 1 - device.q, 'entry is', 'entries are')))
     end
-    if is_there and here and redis.call('EXISTS', 'gateway:' .. lease.gateway) == 0 then
-      problem(lease.gateway .. ' is not in the registry: killed, or cut off; the lease ends in '
+    if is_there and here and redis.call('EXISTS', 'gateway:' .. gateway) == 0 then
+      problem(gateway .. ' is not in the registry: killed, or cut off; the lease ends in '
         .. duration(lease.till - now))
     elseif since and is_there and not is_trimmed and now - since > SLUGGISH then
       problem('it is there and does not acknowledge; its client hangs, or reads slowly')

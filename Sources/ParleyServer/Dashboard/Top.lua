@@ -81,16 +81,15 @@ local function add_outboxes(lines, workers)
   end
 end
 
--- parley_top: everything on one screen. ARGV nothing, or what parley_totals answered earlier: rates count from then.
+-- parley_top: everything on one screen.
 redis.register_function{
   function_name = 'parley_top',
   description = 'The whole deployment on one screen: FCALL_RO parley_top 0',
   flags = {'no-writes'},
   callback = function(KEYS, ARGV)
-    if #KEYS > 0 or #ARGV > 1 then return redis.error_reply('ERR parley_top takes nothing: FCALL_RO parley_top 0') end
+    if #KEYS + #ARGV > 0 then return redis.error_reply('ERR parley_top takes nothing: FCALL_RO parley_top 0') end
     local now, lines = now_ms(), {}
     local gateways, workers, lanes = read_gateways(), read_workers(now), read_lanes()
-    if ARGV[1] then rate(gateways, ARGV[1], now) end
     add_epoch(lines, now)
     add_redis(lines, read_info(), now)
     add_gateways(lines, gateways, workers, now)
@@ -115,19 +114,11 @@ redis.register_function{
 }
 
 redis.register_function{
-  function_name = 'parley_totals',
-  description = 'What gateways have sent and delivered, for the rates of a later parley_top or parley_gateways',
-  flags = {'no-writes'},
-  callback = function() return redis.status_reply(totals_of(read_gateways(), now_ms())) end,
-}
-
-redis.register_function{
   function_name = 'parley_gateways',
   description = 'The gateways of the registry: FCALL_RO parley_gateways 0',
   flags = {'no-writes'},
   callback = function(KEYS, ARGV)
     local now, lines, gateways = now_ms(), {}, read_gateways()
-    if ARGV[1] then rate(gateways, ARGV[1], now) end
     add_gateways(lines, gateways, read_workers(now), now)
     return answer(lines)
   end,

@@ -10,8 +10,6 @@ public struct TopView {
     /// Where the lanes are, and where the registry of gateways is: mostly the same.
     private let redis: RedisClient
     private let registry: RedisClient
-    /// What the gateways had sent and delivered when asked last.
-    private var totals: String?
 
     /// - Throws: `Settings.Problem` when a URL cannot be understood. Whether Redis is there shows in ``lines()``.
     public init(settings: Settings) async throws {
@@ -43,15 +41,14 @@ public struct TopView {
     /// Where it looks, without a password.
     public var endpoint: String { redis.configuration.endpoint }
 
-    /// The deployment as of now; rates are those since the call before, or what the gateways themselves say.
+    /// The deployment as of now.
     /// - Throws: `Settings.Problem` when Redis does not answer.
-    public mutating func lines() async throws -> [String] {
+    public func lines() async throws -> [String] {
         do {
-            var lines = try await ask(redis, "parley_top", totals)
+            var lines = try await ask(redis, "parley_top")
             if registry !== redis, let line = lines.firstIndex(where: { $0.hasPrefix("gateways ") }) {
-                lines.replaceSubrange(line...line, with: try await ask(registry, "parley_gateways", totals))
+                lines.replaceSubrange(line...line, with: try await ask(registry, "parley_gateways"))
             }
-            totals = try await registry.send("FCALL_RO", "parley_totals", "0", repeatable: true).string
             if let stalls = try? await stalls() { lines.append(stalls) }
             return lines
         } catch let error as RedisError {
@@ -64,9 +61,8 @@ public struct TopView {
         if registry !== redis { await registry.close() }
     }
 
-    private func ask(_ client: RedisClient, _ function: String, _ totals: String?) async throws -> [String] {
-        let call = RedisCommand(["FCALL_RO", function, "0"] + [totals].compactMap(\.self))
-        return try await client.send(call, repeatable: true).array?.compactMap(\.string) ?? []
+    private func ask(_ client: RedisClient, _ function: String) async throws -> [String] {
+        try await client.send("FCALL_RO", function, "0", repeatable: true).array?.compactMap(\.string) ?? []
     }
 
     /// What held Redis up of late, fsync above all. No function may ask that.

@@ -8,7 +8,7 @@ struct GatewayEntry: Sendable, Hashable {
     var sessions: Int
     /// Sessions that it may hold.
     var capacity: Int
-    /// The longest delay of an event loop within the last second, in microseconds.
+    /// The longest delay of an event loop within the last second or two, in microseconds.
     var lag = 0
     /// Processor time of the last second; 100 is a core.
     var processorPercent = 0
@@ -47,11 +47,8 @@ extension GatewayEntry {
             zone: values["zone"] ?? "",
             sessions: number("sessions"),
             capacity: number("capacity"),
-            lag: number("lag_us"),
-            processorPercent: number("cpu_pct"),
             isDraining: values["draining"] == "1",
-            started: values["started"].flatMap { Int64($0) },
-            version: values["version"] ?? ""
+            started: values["started"].flatMap { Int64($0) }
         )
     }
 }

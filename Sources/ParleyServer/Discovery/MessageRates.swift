@@ -8,7 +8,9 @@ struct MessageRates: Sendable, Hashable {
     /// A second, since the entry was written before.
     private(set) var sendsPerSecond = 0
     private(set) var deliveriesPerSecond = 0
-    private var at = NIODeadline.now()
+    private var at: NIODeadline
+
+    init(at now: NIODeadline = .now()) { at = now }
 
     mutating func counted(sent: Int, delivered: Int, at now: NIODeadline = .now()) -> MessageRates {
         let seconds = max(0.001, Double((now - at).nanoseconds) / 1e9)

@@ -23,7 +23,7 @@ struct CORSMiddleware: RouterMiddleware {
                     .accessControlAllowOrigin: origin,
                     .accessControlAllowMethods: "GET, POST, PUT, PATCH, DELETE",
                     .accessControlAllowHeaders:
-                        "authorization, content-type, idempotency-key, if-none-match, x-request-id",
+                        "authorization, content-type, idempotency-key, if-none-match",
                     .accessControlMaxAge: "600",
                     .vary: "Origin",
                 ]
@@ -31,7 +31,7 @@ struct CORSMiddleware: RouterMiddleware {
         }
         var response = try await next(request, context)
         response.headers[.accessControlAllowOrigin] = origin
-        response.headers[.accessControlExposeHeaders] = "etag, retry-after, x-request-id"
+        response.headers[.accessControlExposeHeaders] = "etag, retry-after"
         response.headers[.vary] = "Origin"
         return response
     }

@@ -79,12 +79,14 @@ export class Account {
     async fetch(method, path, body, headers = {}) {
         const mayRepeat = method !== "POST" || "idempotency-key" in headers || REPEATABLE.has(path);
         let failure;
-        for (const base of this.#bases().slice(0, mayRepeat ? MAX_BASES : 1)) {
+        const bases = this.#bases().slice(0, mayRepeat ? MAX_BASES : 1);
+        for (const base of bases) {
             try {
                 return await this.#call(base, method, path, body, headers);
             } catch (error) {
                 if (error.code === "network") this.#failed(base);
-                else if (error.status !== 503) throw error;
+                // One that stands in may serve sockets alone.
+                else if (error.status !== 503 && !(error.status === 404 && base !== bases[0])) throw error;
                 failure ??= error;
             }
         }
@@ -148,7 +150,7 @@ export class Account {
         try {
             answer = await this.fetch("POST", "/v1/token", { refresh_token: session.refresh_token });
         } catch (error) {
-            const final = error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 429;
+            const final = error.status === 401 || error.status === 403;
             if (final && this.session) this.#end("unauthorized");
             throw final ? new ParleyError("unauthorized", error.message, { status: 401 }) : error;
         }

@@ -21,7 +21,7 @@ public struct Settings: Sendable {
     public var threads = 1
 
     public var redisURL = "redis://127.0.0.1:6379"
-    /// For what may be lost, the channels of presence; nil for the same.
+    /// For what may be lost: presence's channels, the registry of gateways, rate limits; nil for the same.
     public var volatileRedisURL: String?
     /// Pipelined connections of each event loop.
     public var redisConnections = 2
