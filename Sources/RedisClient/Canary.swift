@@ -36,5 +36,10 @@ struct Canary {
         hasComeBy = true
     }
 
+    /// Something else came by: the connection is behind, not deaf.
+    mutating func heardOther(at now: NIODeadline) {
+        if deadline != nil { deadline = now + Self.patience }
+    }
+
     func isOverdue(at now: NIODeadline) -> Bool { deadline.map { $0 < now } ?? false }
 }

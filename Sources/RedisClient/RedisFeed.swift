@@ -212,6 +212,7 @@ public final class RedisFeed: @unchecked Sendable {
                 if channel.readableBytesView.elementsEqual(canaryChannel.utf8) {
                     canary.heard(Int(String(buffer: payload)) ?? 0)
                 } else {
+                    canary.heardOther(at: lastHeard)
                     onMessage(channel, payload)
                 }
             }

@@ -13,9 +13,11 @@ import httpx
 import pytest
 from client import PATIENCE, Account, Socket, close_code, poll, uuid7
 from conftest import running
+from stacklib import processes
 
 LEASE = 3  # seconds
-FIELDS = {"url", "zone", "sessions", "capacity", "lag_us", "cpu_pct", "draining", "started", "version", "instance"}
+FIELDS = {"url", "zone", "sessions", "capacity", "lag_us", "cpu_pct", "draining", "started", "version", "instance",
+          "sent", "delivered", "sends_s", "delivered_s"}
 UPGRADE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
@@ -69,7 +71,7 @@ def launch(stack, name, **settings):
 @contextlib.contextmanager
 def extra(stack, name, **settings):
     """A further gateway that is ready: its process, its URL and its log."""
-    port = free_port()
+    port = processes.free_port(set())
     url = f"http://127.0.0.1:{port}"
     child, log = launch(stack, name, PARLEY_PORT=str(port), PARLEY_PUBLIC_URL=url, **settings)
     try:
@@ -78,12 +80,6 @@ def extra(stack, name, **settings):
     finally:
         child.kill()
         child.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_an_entry_says_what_an_operator_asks(fleet):
@@ -143,7 +139,7 @@ def test_a_killed_gateway_is_not_offered_for_long_and_may_have_its_name_again(fl
 
 def test_a_second_of_the_same_name_does_not_start(fleet):
     instance = entry(fleet, "gateway-1")["instance"]
-    child, log = launch(fleet, "gateway-1", PARLEY_PORT=str(free_port()))
+    child, log = launch(fleet, "gateway-1", PARLEY_PORT=str(processes.free_port(set())))
     try:
         assert child.wait(PATIENCE * 2) == 1
     finally:

@@ -56,7 +56,7 @@ def test_a_gateway_that_hears_nothing_of_what_is_published_is_not_ready(stack):
         # Everything else is well: the stores answer, and there is no reason to restart the process.
         assert "Redis" not in ready(url) and "PostgreSQL" not in ready(url)
         assert httpx.get(f"{url}/healthz").text == "ok\n"
-        assert Scrape(url).value("parley_redis_subscribers_unhealthy") == 5
+        poll(lambda: Scrape(url).value("parley_redis_subscribers_unhealthy") == 5)
         proxy.is_deaf.clear()
         poll(lambda: ready(url) is None)
         assert Scrape(url).value("parley_redis_reconnects_total", connections="subscriptions") >= 5

@@ -2,7 +2,6 @@
 
 import getpass
 import re
-import socket
 import subprocess
 import threading
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 from client import PATIENCE, Account, Socket, poll, uuid7
 from conftest import ROOT, running
+from stacklib import processes
 from websockets.exceptions import WebSocketException
 
 
@@ -18,12 +18,6 @@ def fleet(build):
     """Two gateways and a worker that these tests may break; each leaves them running."""
     with running(build) as stack:
         yield stack
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def adapted(name, fleet, port, tmp_path):
@@ -45,7 +39,7 @@ def adapted(name, fleet, port, tmp_path):
 @pytest.fixture(params=["haproxy.cfg", "nginx.conf"])
 def proxy(request, fleet, tmp_path):
     """The URL of a balancer that runs."""
-    port = free_port()
+    port = processes.free_port(set())
     file = str(adapted(request.param, fleet, port, tmp_path))
     if request.param == "haproxy.cfg":
         check, run = ["haproxy", "-c", "-f", file], ["haproxy", "-db", "-f", file]
@@ -166,6 +160,11 @@ def test_chat_goes_on_while_gateways_are_killed_and_drained(fleet, proxy):
             fleet.attempt("start", name)
     assert all(device.bodies == bodies for device in devices)
     assert sum(device.connections for device in devices) > len(devices), "sockets had to come back"
+
+
+def test_metrics_stay_inside(fleet, proxy):
+    assert httpx.get(f"{proxy}/metrics", timeout=PATIENCE).status_code == 404
+    assert httpx.get(f"{fleet.gateways[0]}/metrics", timeout=PATIENCE).status_code == 200
 
 
 def test_a_long_poll_waits_and_hears(fleet, proxy):

@@ -1,4 +1,5 @@
 import Logging
+import NIOCore
 import NIOPosix
 import ParleyCore
 import ParleyWire
@@ -18,8 +19,9 @@ import Testing
         .account: RateLimit(1, perSeconds: 86_400, burst: 6),
     ]
 
-    private func limiter(_ stack: MessagesStack) -> RateLimiter {
-        RateLimiter(limits: Self.limits, redis: stack.client)
+    /// - Parameter patience: by default so long that a late answer is not taken for none.
+    private func limiter(_ stack: MessagesStack, patience: TimeAmount = .seconds(20)) -> RateLimiter {
+        RateLimiter(limits: Self.limits, redis: stack.client, patience: patience)
     }
 
     /// Whether it may happen; what is refused says when to come back.
@@ -50,7 +52,7 @@ import Testing
 
     @Test func `without Redis a gateway limits by itself`() async throws {
         try await MessagesStack.with { stack in
-            let limiter = limiter(stack)
+            let limiter = limiter(stack, patience: .milliseconds(250))
             try await stack.redis.kill9()
             var passed = 0
             for _ in 0..<45 where try await searches(limiter, by: "ann") { passed += 1 }

@@ -103,7 +103,9 @@ extension ParleySession {
         }
         guard !isClosed else { return }
         if socket == nil { continuation.yield(.disconnected(code: code, reason: reason)) }
-        if socket != nil, departure?.reason != "drain" {
+        // A token may have grown old meanwhile: then it is renewed, and the way goes by discovery.
+        let needsToken = code == CloseCode.unauthorized.rawValue && !didRefresh
+        if socket != nil, departure?.reason != "drain", !needsToken {
             departure = nil
         } else {
             react(to: code, reason)

@@ -17,7 +17,7 @@ final class RateLimiter: Sendable {
     }
 
     /// How long Redis may take before the gateway decides for itself.
-    private static let patience = TimeAmount.milliseconds(250)
+    private let patience: TimeAmount
     /// For how long an address from which somebody signed in is known to their account, in seconds.
     private static let memory = 30 * 86_400
     /// Subjects that are remembered in one generation.
@@ -27,9 +27,10 @@ final class RateLimiter: Sendable {
     private let redis: RedisClient
     private let allowances = Mutex(RecentTable<String, Allowance>(capacity: capacity))
 
-    init(limits: [Activity: RateLimit], redis: RedisClient) {
+    init(limits: [Activity: RateLimit], redis: RedisClient, patience: TimeAmount = .milliseconds(250)) {
         self.limits = limits
         self.redis = redis
+        self.patience = patience
     }
 
     /// A session keeps its user's.
@@ -132,8 +133,8 @@ final class RateLimiter: Sendable {
     private func answer(to command: RedisCommand) async -> RESPValue? {
         guard let connection = redis.connections.randomElement() else { return nil }
         let promise = connection.eventLoop.makePromise(of: RESPValue?.self)
-        connection.eventLoop.execute {
-            let limit = connection.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { promise.succeed(nil) }
+        connection.eventLoop.execute { [patience] in
+            let limit = connection.eventLoop.assumeIsolated().scheduleTask(in: patience) { promise.succeed(nil) }
             connection.send(command) { result in
                 limit.cancel()
                 promise.succeed(try? result.get())

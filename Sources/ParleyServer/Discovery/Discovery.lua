@@ -3,7 +3,7 @@
 -- Answers the instance that has the name; where that is the caller's, then each gateway: its name, its fields and values.
 --
 -- All entries stand on one server, the one for what may be lost: their keys are not declared. Times are this server's.
-redis.register_function('renew_gateway_@VERSION@', function(KEYS, ARGV)
+local function renew_gateway(KEYS, ARGV)
   local name, instance = ARGV[1], ARGV[2]
   local holder = redis.call('HGET', KEYS[2], 'instance')
   if holder and holder ~= instance then return { holder } end
@@ -25,11 +25,16 @@ redis.register_function('renew_gateway_@VERSION@', function(KEYS, ARGV)
   for _, other in ipairs(ended) do redis.call('SREM', KEYS[1], other) end
   answer[#answer + 1] = { name, unpack(redis.call('HGETALL', KEYS[2])) }
   return answer
-end)
+end
+
+-- A Redis that is full still serves those who read.
+redis.register_function{function_name = 'renew_gateway_@VERSION@', callback = renew_gateway, flags = {'allow-oom'}}
 
 -- remove_gateway: ends a gateway's entry, unless the name is another's by now. KEYS and the first ARGV as above.
-redis.register_function('remove_gateway_@VERSION@', function(KEYS, ARGV)
+local function remove_gateway(KEYS, ARGV)
   if redis.call('HGET', KEYS[2], 'instance') ~= ARGV[2] then return 0 end
   redis.call('DEL', KEYS[2])
   return redis.call('SREM', KEYS[1], ARGV[1])
-end)
+end
+
+redis.register_function{function_name = 'remove_gateway_@VERSION@', callback = remove_gateway, flags = {'allow-oom'}}

@@ -84,6 +84,7 @@ final class Registration: Service {
             if stores.volatile === stores.redis { services.redisAnswered() }
             services.origins.add(gateways: registry.entries.map(\.url))
         } catch let error as RedisError {
+            if stores.volatile === stores.redis { hear(error) }
             if !Task.isCancelled { services.logger.warning("registry unavailable", metadata: ["error": "\(error)"]) }
         }
     }
@@ -102,10 +103,20 @@ final class Registration: Service {
     private func keepLooking() async {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {
-                if (try? await self.stores.redis.send("PING")) != nil { self.services.redisAnswered() }
+                do throws(RedisError) {
+                    _ = try await self.stores.redis.send("PING")
+                    self.services.redisAnswered()
+                } catch {
+                    self.hear(error)
+                }
                 try? await Task.sleep(for: Self.pause)
             }
         }
+    }
+
+    /// Redis that refuses something is there.
+    private func hear(_ error: RedisError) {
+        if case .server = error.code { services.redisAnswered() }
     }
 
     private var name: String { services.configuration.name }

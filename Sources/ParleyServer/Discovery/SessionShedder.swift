@@ -17,8 +17,12 @@ struct SessionShedder: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var rebalancing = Rebalancing(services.configuration.rebalancing)
+            // A gateway that stood still itself hears from Redis within a round or two.
+            var roundsCutOff = 0
             while !Task.isCancelled {
-                if services.isCutOff { await leaveRedis() } else { await rebalance(&rebalancing) }
+                roundsCutOff = services.isCutOff ? roundsCutOff + 1 : 0
+                if roundsCutOff > 2 { await leaveRedis() }
+                if roundsCutOff == 0 { await rebalance(&rebalancing) }
                 try? await Task.sleep(for: Self.pause)
             }
         }

@@ -25,7 +25,7 @@ extension Session {
         var flight = groupFlights[group] ?? GroupFlight(roster: hub.roster(of: group))
         // Nothing is committed for whom the roster lacks: Redis says who is in the group now.
         send.roster = flight.roster.flatMap { $0.contains(sender) ? $0 : nil }
-        send.epoch = services.epochs.epoch
+        send = goingOut(send)
         flight.count += 1
         groupFlights[group] = flight
         let command = path.command(for: send.request, roster: send.roster, epoch: send.epoch)

@@ -58,10 +58,9 @@ extension Session {
         case .user(let other): conversation = .direct(user, other)
         case .conversation(let named): conversation = named
         }
-        var request: SendRequest
+        let request: SendRequest
         do throws(SendRefusal) {
             request = try admit(path, user, conversation)
-            request.isHeard = hub.isHearing
         } catch {
             return refuse(error, id: id, cid: cid)
         }
@@ -88,12 +87,17 @@ extension Session {
 
     private func issue(_ send: PendingSend, _ ticket: UInt64) {
         guard send.request.conversation.isDirect else { return issueToGroup(send, ticket) }
+        let send = goingOut(send)
+        let command = path.command(for: send.request, roster: nil, epoch: send.epoch)
+        hub.connection(of: self).send(command, repeatable: true) { self.answered($0, send, ticket) }
+    }
+
+    /// What holds of a send at the moment in which it is given to Redis.
+    func goingOut(_ send: PendingSend) -> PendingSend {
         var send = send
         send.epoch = services.epochs.epoch
-        let command = path.command(for: send.request, roster: nil, epoch: send.epoch)
-        hub.connection(of: self).send(command, repeatable: true) { [send] result in
-            self.answered(result, send, ticket)
-        }
+        send.request.isHeard = hub.isHearing(self)
+        return send
     }
 
     func answered(_ result: Result<RESPValue, RedisError>, _ send: PendingSend, _ ticket: UInt64) {
@@ -110,7 +114,9 @@ extension Session {
                 hub.forget(conversation)
             }
             run(sends.bounced(ticket, PendingSend(request: request, id: send.id, time: send.time)))
-        case .refused(let refusal): refuse(send, ticket, refusal)
+        case .refused(let refusal):
+            if case .failure = result { lookForOwn(send) }
+            refuse(send, ticket, refusal)
         }
     }
 
@@ -155,9 +161,24 @@ extension Session {
     private func passOnOwn(_ result: SendResult, _ send: PendingSend) {
         let sender = send.request.sender
         if let q = result.ownPosition {
-            hub.publish(PublishedEntry(epoch: send.epoch, q: q, event: send.request.ownEvent(of: result)), to: sender)
+            let event = send.request.ownEvent(of: result)
+            hub.publish(PublishedEntry(epoch: send.epoch, q: q, event: event), to: sender)
+            // This session has gone since, or was deaf: the one that listened may have been the user's elsewhere.
+            guard !hub.isHearing(self) else { return }
+            let payload = "\(send.epoch) \(q) \(String(buffer: event))"
+            hub.anyConnection.send(RedisCommand("PUBLISH", Keys.channel(sender), payload)) { _ in }
         } else if result.isRepeat {
             hub.checkPositions(of: sender)
+        }
+    }
+
+    /// It may be committed yet, with an answer that comes too late for anybody.
+    private func lookForOwn(_ send: PendingSend) {
+        guard send.request.isHeard else { return }
+        for seconds in [1, 6] as [Int64] {
+            eventLoop.assumeIsolated().scheduleTask(in: .seconds(seconds)) {
+                self.hub.checkPositions(of: send.request.sender)
+            }
         }
     }
 

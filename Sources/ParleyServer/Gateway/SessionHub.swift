@@ -150,9 +150,11 @@ final class SessionHub: @unchecked Sendable {
 
     // MARK: What Redis publishes
 
-    /// Whether what is published to users who are here comes here. A connection that is gone without a word shows late:
+    /// Whether what is published to this reader's user comes here. A connection that is gone without a word shows late:
     /// what was missed then is found when positions are checked.
-    var isHearing: Bool { subscriber?.isHealthy ?? false }
+    func isHearing(_ reader: any QueueReader) -> Bool {
+        readers[reader.id] != nil && subscriber?.isHealthy ?? false
+    }
 
     private func received(channel: ByteBuffer, payload: ByteBuffer) {
         if channel.readableBytesView.first == Keys.groupsChannel.utf8.first { return receivedForMany(payload) }

@@ -11,6 +11,7 @@ import RedisClient
 struct PresenceSweeper: Sweeper {
     let presence: Presence
     let logger: Logger
+    private let attention = Attention()
 
     static let pause = Duration.seconds(1)
     /// Shards that one call looks at.
@@ -19,6 +20,11 @@ struct PresenceSweeper: Sweeper {
     private static let users = 100
     /// A gateway gives a sign each second; milliseconds.
     private static let silence: Int64 = 5000
+
+    init(presence: Presence, logger: Logger) {
+        self.presence = presence
+        self.logger = logger
+    }
 
     /// After a restart of Redis the leases may have run out while nobody could renew them: gateways get a heartbeat, and
     /// the time to find it again.
@@ -46,6 +52,8 @@ struct PresenceSweeper: Sweeper {
 
     private func giveUpTheSilent() async throws {
         let reply = try await presence.redis.send(PresenceCalls.silent(forMilliseconds: Self.silence), repeatable: true)
+        guard attention.span() >= .milliseconds(2 * Self.silence) else { return }
+        defer { _ = attention.span(isWork: true) }
         for words in (reply.array ?? []).compactMap({ $0.string?.split(separator: " ") }) {
             guard words.count == 2, let lastSign = Int64(words[1]) else { continue }
             let gateway = String(words[0])
