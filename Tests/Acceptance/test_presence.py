@@ -26,6 +26,8 @@ DEAD = GONE + 2 * HEARTBEAT
 def lit(build):
     settings = {
         "PARLEY_HEARTBEAT_MS": f"{HEARTBEAT * 1000:.0f}", "PARLEY_PRESENCE_GRACE_MS": f"{GRACE * 1000:.0f}",
+        # Whoever is sent to another gateway in time is not cut off when its gateway is killed.
+        "PARLEY_REBALANCE_PERCENT": "0",
     }
     with running(build, workers=2, **settings) as stack:
         yield stack
