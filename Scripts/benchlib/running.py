@@ -58,8 +58,8 @@ class Runner:
         command = os.path.join(self.root, "Scripts/stack")
         down = [command, "down", "--wipe", "--dir", self.directory]
         up = [command, "up", "--build", self.build, "--gateways", str(gateways), "--dir", self.directory]
-        # A gateway has room for those of one that died.
-        environment = {**os.environ, "PARLEY_CAPACITY": "30000"}
+        # A gateway has room for those of one that died, and keeps those that it is given.
+        environment = {**os.environ, "PARLEY_CAPACITY": "30000", "PARLEY_REBALANCE_PERCENT": "0"}
         try:
             if call(up, stdout=subprocess.DEVNULL, env=environment) != 0:
                 raise Failed("its stack did not start")
