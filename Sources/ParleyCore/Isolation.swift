@@ -11,6 +11,8 @@ public struct Isolation: Sendable {
     private let window: Int64
     /// When Redis last answered.
     public private(set) var heard: Int64
+    /// A question since then has failed: without one, this process may have stood still itself.
+    private var hasFailed = false
 
     /// Times are milliseconds of any steady clock.
     public init(window: Int64, now: Int64) {
@@ -18,9 +20,12 @@ public struct Isolation: Sendable {
         heard = now
     }
 
-    public mutating func answered(at time: Int64) { heard = max(heard, time) }
+    public mutating func answered(at time: Int64) { (heard, hasFailed) = (max(heard, time), false) }
 
-    public func isCutOff(at now: Int64) -> Bool { now - heard >= Self.patience }
+    /// A question found no answer.
+    public mutating func failed() { hasFailed = true }
+
+    public func isCutOff(at now: Int64) -> Bool { hasFailed && now - heard >= Self.patience }
 
     /// Asked once a second.
     /// - Parameter untold: sessions that have not been told since Redis was last heard of.

@@ -195,6 +195,13 @@ def fleet(build):
         yield stack
 
 
+@pytest.fixture(autouse=True)
+def whole(request):
+    """Each test of a fleet finds it whole: what an earlier one broke may not be back yet, or not at all if it failed."""
+    if "fleet" in request.fixturenames:
+        request.getfixturevalue("fleet").revive()
+
+
 @pytest.fixture(scope="session")
 def urls(stack):
     return stack.gateways

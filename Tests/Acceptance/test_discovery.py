@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from concurrent import futures
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -245,6 +246,45 @@ def test_a_second_sigterm_ends_at_once(fleet):
             poll(lambda: child.send_signal(signal.SIGTERM) or child.poll() is not None, pause=1)
             assert child.returncode != 0
             assert close_code(sock.connection, sock.backlog) == 1006
+    poll(lambda: known_everywhere(fleet, fleet.gateways))
+
+
+def test_connections_that_had_said_nothing_do_not_outlive_the_drain(fleet):
+    """The first request of one may come when the server ends already. Its answer is its last."""
+    with extra(fleet, "drained-5", PARLEY_DRAIN_MS="0") as (child, url, _):
+        address = (urlsplit(url).hostname, urlsplit(url).port)
+        silent, eager = socket.create_connection(address), socket.create_connection(address)
+        eager.settimeout(PATIENCE)
+        child.send_signal(signal.SIGTERM)
+        poll(lambda: readiness(url) is None, pause=0.02)
+
+        def is_over():
+            try:
+                eager.sendall(b"GET /healthz HTTP/1.1\r\nHost: parley\r\n\r\n")
+                return not eager.recv(4096)
+            except OSError:
+                return True
+
+        poll(is_over)
+        assert child.wait(PATIENCE * 2) == 0
+        silent.close()
+        eager.close()
+
+
+def test_a_request_that_never_ends_does_not_keep_the_process(fleet):
+    with extra(fleet, "drained-6", PARLEY_DRAIN_MS="0") as (child, url, _):
+        with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as slow:
+            slow.sendall(b"POST /v1/login HTTP/1.1\r\nHost: parley\r\nContent-Length: 1000\r\n\r\n{")
+
+            def has_ended():
+                with contextlib.suppress(OSError):
+                    slow.sendall(b" ")
+                return child.poll() is not None
+
+            time.sleep(1)
+            assert not has_ended()
+            child.send_signal(signal.SIGTERM)
+            poll(has_ended, 60, pause=0.5)
     poll(lambda: known_everywhere(fleet, fleet.gateways))
 
 

@@ -117,7 +117,8 @@ import Testing
 
 @Suite struct IsolationTests {
     @Test func sessionsAreToldWithinTheWindowAndNotBefore() {
-        let isolation = Isolation(window: 10_000, now: 0)
+        var isolation = Isolation(window: 10_000, now: 0)
+        isolation.failed()
         var untold = 1000
         for second in stride(from: 0, to: Isolation.patience, by: 1000) {
             #expect(isolation.toTell(of: untold, at: second) == 0)
@@ -136,10 +137,21 @@ import Testing
 
     @Test func anAnswerEndsIt() {
         var isolation = Isolation(window: 10_000, now: 0)
+        isolation.failed()
         isolation.answered(at: 7000)
+        isolation.failed()
         #expect(!isolation.isCutOff(at: 11_999))
         #expect(isolation.toTell(of: 100, at: 11_999) == 0)
         isolation.answered(at: 3000)
         #expect(isolation.heard == 7000, "a late answer takes nothing back")
+    }
+
+    @Test func aGatewayThatStoodStillIsNotCutOff() {
+        var isolation = Isolation(window: 10_000, now: 0)
+        #expect(!isolation.isCutOff(at: 60_000))
+        isolation.failed()
+        #expect(isolation.isCutOff(at: 60_000))
+        isolation.answered(at: 60_000)
+        #expect(!isolation.isCutOff(at: 120_000))
     }
 }

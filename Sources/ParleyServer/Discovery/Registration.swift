@@ -116,7 +116,7 @@ final class Registration: Service {
 
     /// Redis that refuses something is there.
     private func hear(_ error: RedisError) {
-        if case .server = error.code { services.redisAnswered() }
+        if case .server = error.code { services.redisAnswered() } else { services.redisFailed() }
     }
 
     private var name: String { services.configuration.name }

@@ -19,6 +19,9 @@ struct Drain: Service {
     /// Beyond the window, for answers that are on their way.
     private static let patience = Duration.seconds(10)
 
+    /// How long it may take, sessions that do not go included.
+    var limit: Duration { .nanoseconds(services.configuration.drainWindow.nanoseconds) + Self.patience }
+
     func run() async throws {
         try await gracefulShutdown()
         // Whoever asks again does not want to wait.
@@ -34,9 +37,8 @@ struct Drain: Service {
         for hub in hubs.all { hub.drain() }
         // Shown as draining, and offered to nobody, from now on. Redis may be slow to answer.
         async let shown: Void? = try? registration.renew()
-        let window = Duration.nanoseconds(services.configuration.drainWindow.nanoseconds)
-        let limit = ContinuousClock.now + window + Self.patience
-        while services.sessionCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(50)) }
+        let end = ContinuousClock.now + limit
+        while services.sessionCount > 0, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(50)) }
         await services.groupReceipts.tell()
         await shown
         services.logger.notice("drained", metadata: ["sessions": "\(services.sessionCount)"])

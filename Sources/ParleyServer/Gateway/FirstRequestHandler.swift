@@ -1,4 +1,5 @@
 import NIOCore
+import NIOExtras
 import NIOHTTP1
 
 /// Stands before NIO's upgrade handler until a connection has become something.
@@ -12,12 +13,16 @@ final class FirstRequestHandler: ChannelInboundHandler, RemovableChannelHandler 
     typealias InboundOut = HTTPServerRequestPart
 
     private static let patience = TimeAmount.seconds(10)
+    /// While the server ends.
+    private static let lastPatience = TimeAmount.seconds(1)
 
     private let services: GatewayServices
     private let gate: ConnectionGate?
     /// For what the connection counts; nil for a proxy's, until it is known whom it is for.
     private(set) var visit: Visit?
     private var deadline: Scheduled<Void>?
+    /// The server ends, and what the connection becomes has not heard of it.
+    private(set) var isQuiescing = false
 
     /// - Parameter gate: stands before the decoder; nil where nothing is limited.
     init(services: GatewayServices, visit: Visit?, gate: ConnectionGate?) {
@@ -27,10 +32,23 @@ final class FirstRequestHandler: ChannelInboundHandler, RemovableChannelHandler 
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { context.close(promise: nil) }
+        wait(Self.patience, context)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
+
+    private func wait(_ patience: TimeAmount, _ context: ChannelHandlerContext) {
+        deadline?.cancel()
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: patience) { context.close(promise: nil) }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent {
+            isQuiescing = true
+            wait(Self.lastPatience, context)
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard gate?.isTurnedAway != true else { return }
@@ -54,13 +72,12 @@ final class FirstRequestHandler: ChannelInboundHandler, RemovableChannelHandler 
 
     /// The connection has become something.
     ///
-    /// - Returns: for what it counts.
-    @discardableResult
-    static func remove(from channel: any Channel) -> Visit? {
+    /// - Returns: what it was until now; nil if that was known before.
+    static func remove(from channel: any Channel) -> FirstRequestHandler? {
         let handlers = channel.pipeline.syncOperations
         guard let handler = try? handlers.handler(type: FirstRequestHandler.self) else { return nil }
         handlers.removeHandler(handler, promise: nil)
         if let gate = handler.gate { handlers.removeHandler(gate, promise: nil) }
-        return handler.visit
+        return handler
     }
 }

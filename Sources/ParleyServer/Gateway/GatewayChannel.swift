@@ -2,6 +2,7 @@ import HTTPTypes
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOExtras
 import NIOHTTP1
 import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
@@ -64,12 +65,18 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
     }
 
     private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
-        FirstRequestHandler.remove(from: channel)?.becameKnown()
+        let first = FirstRequestHandler.remove(from: channel)
+        first?.visit?.becameKnown()
         try channel.pipeline.syncOperations.addHandler(ConnectionEndHandler())
         try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
         try channel.pipeline.syncOperations.addHandler(
             HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger)
         )
+        if first?.isQuiescing == true {
+            // Behind the request, whose answer is then the last: else the connection would live for as long as its client
+            // asks, and the process with it.
+            channel.eventLoop.execute { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
+        }
         return .http(
             try NIOAsyncChannel(
                 wrappingChannelSynchronously: channel,

@@ -90,6 +90,7 @@ final class GatewayServices: Sendable {
     /// Redis has not answered for a while: no new sessions.
     var isCutOff: Bool { isolation.isCutOff(at: Self.steadyMilliseconds()) }
     func redisAnswered() { reach.withLock { $0.answered(at: Self.steadyMilliseconds()) } }
+    func redisFailed() { reach.withLock { $0.failed() } }
 
     static func steadyMilliseconds() -> Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
 

@@ -38,7 +38,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
 
     func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<UpgradeResult> {
         channel.eventLoop.makeCompletedFuture {
-            let visit = FirstRequestHandler.remove(from: channel)
+            let visit = FirstRequestHandler.remove(from: channel)?.visit
             let session = Session(hub: hubs[channel.eventLoop], services: services, visit: visit)
             try channel.pipeline.syncOperations.addHandler(session)
             return .socket

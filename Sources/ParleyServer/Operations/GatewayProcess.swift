@@ -80,16 +80,17 @@ public struct GatewayProcess {
         )
         // They end in the opposite order: the sessions go first, the registry is left last.
         let drain = Drain(services: services, hubs: hubs, registration: registration)
-        let processes = ServiceGroup(
-            configuration: .init(
-                services: [
-                    .init(service: registration, failureTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(service: application), .init(service: drain),
-                ],
-                gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: logger
-            )
+        var lives = ServiceGroupConfiguration(
+            services: [
+                .init(service: registration, failureTerminationBehavior: .gracefullyShutdownGroup),
+                .init(service: application), .init(service: drain),
+            ],
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: logger
         )
+        // Whoever takes for ever over a request does not keep the process from its end.
+        lives.maximumGracefulShutdownDuration = drain.limit + .seconds(5)
+        let processes = ServiceGroup(configuration: lives)
         try await explainingTakenPort(settings.port, "PARLEY_PORT") { try await processes.run() }
         for hub in hubs.all { await hub.close() }
         await stores.close()
@@ -180,6 +181,8 @@ public struct GatewayProcess {
             for hub in hubs.all where await !hub.isHealthy { missing.append("subscriptions") }
             missing += await Self.missingPresence(stores, hubs)
             if services.registry.entries.isEmpty { missing.append("registry") }
+            // It answers again, and sessions are still refused.
+            if services.isCutOff, !missing.contains("Redis") { missing.append("Redis") }
             if services.isDraining { missing.append("draining") }
             return missing
         }.add(to: router)
