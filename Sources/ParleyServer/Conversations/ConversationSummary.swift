@@ -23,7 +23,7 @@ struct ConversationSummary: Sendable {
     let members: [UserID]
     /// The newest message that the user may see.
     let last: StoredMessage?
-    /// Of members; a list has the user's alone in groups.
+    /// Of members; a list has the user's alone in big groups.
     let positions: [UserID: Position]
     let unread: Int64
     /// The user's own.
