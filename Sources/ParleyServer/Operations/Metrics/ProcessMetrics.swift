@@ -28,10 +28,7 @@ struct ProcessMetrics: MetricsSource {
         if let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
             samples.add(.processFiles, value: files.count)
         }
-        var limit = rlimit()
-        if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
-            samples.add(.processFileLimit, value: Double(limit.rlim_cur))
-        }
+        if let limit = OpenFiles.softLimit { samples.add(.processFileLimit, value: limit) }
         return samples
     }
 
