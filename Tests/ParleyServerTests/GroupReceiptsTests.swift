@@ -52,7 +52,7 @@ import Testing
     }
 
     private func withEars(_ body: (GroupsStack, Ears) async throws -> Void) async throws {
-        try await GroupsStack.with { stack in
+        try await GroupsStack.with(.init(memberLimit: 500)) { stack in
             let ears = Ears(stack.gateways[0].redis)
             let outcome: Result<Void, any Error>
             do { outcome = .success(try await body(stack, ears)) } catch { outcome = .failure(error) }
@@ -65,13 +65,12 @@ import Testing
         _ gateway: GroupsGateway,
         _ group: ConversationID,
         _ positions: [(Person, Int, hasRead: Bool)],
-        most: Int = 128,
         epoch: String? = nil
     ) async throws -> String? {
         let call = RedisFunctions.call(
             "group_receipts",
             keys: [Keys.epoch, Keys.conversation(group), Keys.members(group)],
-            [epoch ?? gateway.epochs.epoch, group.description, "\(most)"]
+            [epoch ?? gateway.epochs.epoch, group.description]
                 + positions.flatMap { [$0.0.id.description, "\($0.1)", $0.hasRead ? "1" : "0"] }
         )
         return try await gateway.redis.send(call).string
@@ -109,7 +108,6 @@ import Testing
             #expect(try await tell(gateway, group, [(people[1], 4, true)]) == "done", "delivered further before")
             _ = try await read(gateway, group, people[2], 2)
             #expect(try await tell(gateway, group, [(people[1], 5, false), (people[2], 2, true)]) == "done")
-            #expect(try await tell(gateway, group, [(people[2], 5, false)], most: 2) == "big")
             #expect(
                 try await tell(gateway, group, [(people[2], 5, false)], epoch: "other")
                     == "epoch \(gateway.epochs.epoch)"
@@ -170,6 +168,53 @@ import Testing
             receipts.delivered(11, to: people[1].id, in: group)
             await receipts.tell()
             #expect(try await positions(gateway, group, as: people[0])[people[1].id] == [10, 11])
+        }
+    }
+
+    @Test func `in a big group all is noted, and told to those who wrote last`() async throws {
+        try await withEars { stack, ears in
+            let gateway = stack.gateways[0]
+            let people = try await stack.users(40)
+            let group = try await stack.group(people)
+            // The first two of these are not among the last sixteen.
+            for person in people.prefix(18) { try await gateway.commit("hello", from: person.id, to: group) }
+            let (early, author, silent, mover) = (people[1], people[17], people[20], people[30])
+            await ears.listen(to: [early, author, silent, mover])
+
+            #expect(try await tell(gateway, group, [(mover, 17, false)]) == "done")
+            _ = try await read(gateway, group, mover, 18)
+            #expect(try await tell(gateway, group, [(mover, 18, true), (people[31], 5, false)]) == "done")
+            let delivered = Told(conv: group, user: mover.id, read: 0, delivered: 17)
+            let read = Told(conv: group, user: mover.id, read: 18, delivered: 18)
+            let other = Told(conv: group, user: people[31].id, read: 0, delivered: 5)
+            #expect(try await eventually { ears.heard(author) == [[delivered], [read, other]] })
+            #expect(try await eventually { ears.heard(early) == [[read]] && ears.heard(silent) == [[read]] })
+            #expect(ears.heard(mover).isEmpty)
+
+            let shown = try await positions(gateway, group, as: silent)
+            #expect(shown.count == 40 && shown[mover.id] == [18, 18] && shown[people[31].id] == [0, 5])
+            let listed = try #require(try await gateway.list(as: silent).conversations.first)
+            #expect(listed.positions.map(\.user) == [silent.id])
+        }
+    }
+
+    @Test func `steps of hundreds are told in parts`() async throws {
+        try await withEars { stack, ears in
+            let gateway = stack.gateways[0]
+            let people = try await stack.users(140)
+            let group = try await stack.group(people)
+            try await gateway.commit("hello", from: people[0].id, to: group)
+            await ears.listen(to: [people[0], people[1]])
+            let receipts = GroupReceipts(redis: gateway.redis, epochs: gateway.epochs)
+            for person in people.dropFirst() {
+                receipts.read(try await read(gateway, group, person, 1), by: person.id, in: group)
+            }
+            await receipts.tell()
+            let all = Set(people.dropFirst().map { Told(conv: group, user: $0.id, read: 1, delivered: 1) })
+            #expect(try await eventually { Set(ears.heard(people[0]).flatMap { $0 }) == all })
+            #expect(ears.heard(people[1]).isEmpty, "too many for each to hear of each")
+            let shown = try await positions(gateway, group, as: people[1])
+            #expect(shown.count == 140 && shown.values.allSatisfy { $0 == [1, 1] })
         }
     }
 

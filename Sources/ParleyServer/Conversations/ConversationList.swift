@@ -8,6 +8,9 @@ import RedisClient
 struct ConversationList: Sendable {
     let conversations: ConversationStore
 
+    /// Members of a group of whom a list has the positions: with those of bigger ones a page would be half a megabyte.
+    private static let fewMembers = 32
+
     private var postgres: PostgresPool { conversations.postgres }
     private var rows: ConversationRows { ConversationRows(history: conversations.history) }
 
@@ -40,7 +43,7 @@ struct ConversationList: Sendable {
         for row in found.prefix(limit) {
             if let item = try await item(row, for: user) { items.append(item) }
         }
-        let summaries = try await summaries(items, for: user) { $0.conversation.isDirect }
+        let summaries = try await summaries(items, for: user, withPositionsUpTo: Self.fewMembers)
         return (summaries, found.count > limit ? found[limit - 1].place ?? items.last?.place : nil)
     }
 
@@ -50,7 +53,7 @@ struct ConversationList: Sendable {
         let unarchived = try await UnarchivedEntries(of: [conversation], conversations.history)
         guard let row = try await rows.read(.one(conversation), of: user, unarchived).first,
             let item = try await item(row, for: user),
-            let summary = try await summaries([item], for: user, withPositionsOfAll: { _ in true }).first
+            let summary = try await summaries([item], for: user, withPositionsUpTo: .max).first
         else {
             // Removed meanwhile, mostly.
             try await conversations.requireMember(user, of: conversation)
@@ -100,10 +103,11 @@ struct ConversationList: Sendable {
 
     // MARK: Positions
 
+    /// - Parameter limit: of more members the user's own position alone.
     private func summaries(
         _ items: [Item],
         for user: UserID,
-        withPositionsOfAll isForAll: (Item) -> Bool
+        withPositionsUpTo limit: Int
     ) async throws -> [ConversationSummary] {
         guard !items.isEmpty else { return [] }
         let groups = try await groups(items.map(\.conversation).filter { !$0.isDirect })
@@ -111,7 +115,10 @@ struct ConversationList: Sendable {
             item.conversation.members.map { [$0, $1] } ?? groups[item.conversation]?.0 ?? []
         }
         let asked = zip(items, members).map { item, members in
-            (conversation: item.conversation, users: isForAll(item) && members.contains(user) ? members : [user])
+            (
+                conversation: item.conversation,
+                users: members.count <= limit && members.contains(user) ? members : [user]
+            )
         }
         let positions = try await ConversationSummary.Position.read(asked, for: user, from: conversations.redis)
         let jumps = try await jumps(in: items.map(\.conversation))

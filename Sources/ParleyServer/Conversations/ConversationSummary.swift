@@ -15,6 +15,8 @@ struct ConversationSummary: Sendable {
     struct Position: Sendable, Hashable {
         var read: Int64 = 0
         var delivered: Int64 = 0
+        /// The last seq before the joining of a group's member.
+        var joined: Int64?
     }
 
     let conversation: ConversationID
@@ -23,7 +25,7 @@ struct ConversationSummary: Sendable {
     let members: [UserID]
     /// The newest message that the user may see.
     let last: StoredMessage?
-    /// Of members; a list has the user's alone in groups.
+    /// Of members; a list has the user's alone in big groups.
     let positions: [UserID: Position]
     let unread: Int64
     /// The user's own.

@@ -28,7 +28,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private(set) var id: ID = 0
     private(set) var slot = 0
     /// Names this session for the client and in logs.
-    let name = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
+    let name = randomName()
 
     var stage = Stage.strange {
         didSet { metrics.stageChanged(from: oldValue, to: stage) }

@@ -133,6 +133,8 @@ local function send(KEYS, ARGV)
   local ms, sequence = append(KEYS[3], now, '{' .. members .. own_end)
   if changed_seq then
     redis.call('HSET', KEYS[2], 'changed', place_of(ms, sequence))
+  elseif is_group(conv) then
+    redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq, 'author:' .. sender, seq)
   else
     redis.call('HSET', KEYS[2], 'seq', seq, 'read:' .. sender, seq)
   end

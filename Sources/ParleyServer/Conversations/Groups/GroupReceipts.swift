@@ -28,6 +28,9 @@ final class GroupReceipts: Sendable {
     /// How long positions are gathered: those read, and those only delivered, which change with every message.
     private static let windows = (read: Duration.seconds(1), delivered: Duration.seconds(5))
 
+    /// Members of whom one call tells, at most: with 128 to be told they hold Redis for a third of a millisecond.
+    private static let chunk = 32
+
     init(redis: RedisClient, epochs: EpochKeeper) {
         self.redis = redis
         self.epochs = epochs
@@ -84,19 +87,31 @@ final class GroupReceipts: Sendable {
     }
 
     private func tell(_ group: ConversationID, _ members: [UserID: Moved]) async {
-        let positions = members.flatMap { [$0.key.description, String($0.value.seq), $0.value.hasRead ? "1" : "0"] }
+        var rest = Array(members)[...]
+        while !rest.isEmpty {
+            let chunk = rest.prefix(Self.chunk)
+            do {
+                try await tell(group, chunk)
+            } catch {
+                // Redis is away: perhaps not in a second.
+                guard error.code != .closed else { return }
+                for (user, moved) in rest { move(moved, user, group) }
+                return
+            }
+            rest = rest.dropFirst(chunk.count)
+        }
+    }
+
+    private func tell(_ group: ConversationID, _ members: some Collection<(key: UserID, value: Moved)>)
+        async throws(RedisError)
+    {
+        let steps = members.flatMap { [$0.key.description, String($0.value.seq), $0.value.hasRead ? "1" : "0"] }
         let call = RedisFunctions.call(
             "group_receipts",
             keys: [Keys.epoch, Keys.conversation(group), Keys.members(group)],
-            [epochs.epoch, group.description, String(Roster.Addressees.chunk)] + positions
+            [epochs.epoch, group.description] + steps
         )
-        do {
-            _ = try await redis.send(call, repeatable: true)
-        } catch {
-            // Redis is away: perhaps not in a second.
-            guard error.code != .closed else { return }
-            for (user, moved) in members { move(moved, user, group) }
-        }
+        _ = try await redis.send(call, repeatable: true)
     }
 }
 
