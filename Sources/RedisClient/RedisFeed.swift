@@ -41,6 +41,9 @@ public final class RedisFeed: @unchecked Sendable {
     /// PING goes out this often, and three times of silence end the connection: a wedged one looks healthy from
     /// everywhere else.
     private static let heartbeatInterval = TimeAmount.seconds(2)
+    /// Bytes that are read at once. Where more is published than can be handled it waits in the kernel, and what else the
+    /// event loop has to do comes between.
+    private static let readSize = 16_384
 
     init(eventLoop: any EventLoop, transport: RedisTransport, publisher: RedisConnection, logger: Logger) {
         self.eventLoop = eventLoop
@@ -136,6 +139,9 @@ public final class RedisFeed: @unchecked Sendable {
 
     private func greet(_ channel: any Channel) {
         guard case .disconnected = state else { return channel.close(promise: nil) }
+        let options = channel.syncOptions
+        try? options?.setOption(.maxMessagesPerRead, value: 1)
+        try? options?.setOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: Self.readSize))
         state = .greeting(channel, repliesMissing: transport.greeting.count)
         lastHeard = .now()
         for command in transport.greeting { write(command) }

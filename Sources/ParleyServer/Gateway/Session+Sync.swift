@@ -48,7 +48,7 @@ extension Session {
             self.hub.turnAwayTheWaiting()
         }
         hub.follow(identity.user, self) { [weak self] in
-            guard let self, stage == .attaching else { return }
+            guard let self, stage == .attaching, !hasEnded else { return }
             let command = Attachment.command(
                 user: identity.user,
                 device: auth.device,
@@ -74,7 +74,7 @@ extension Session {
     }
 
     private func attached(_ result: Result<RESPValue, RedisError>, resume: ClientFrame.Cursor?) {
-        guard stage == .attaching, let identity else {
+        guard stage == .attaching, !hasEnded, let identity else {
             if case .success(let reply) = result { epoch = Attachment(reply)?.epoch ?? "" }
             return tellPlace(0, ended: true)
         }

@@ -93,6 +93,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
 
     /// Whether the socket takes more for now, as its channel last said.
     private(set) var isWritable = false
+    /// There is no socket any more, whatever the stage.
+    var hasEnded: Bool { context == nil }
     var eventLoop: any EventLoop { hub.eventLoop }
     var metrics: SocketMetrics { hub.metrics }
 

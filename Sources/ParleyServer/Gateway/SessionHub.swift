@@ -142,9 +142,10 @@ final class SessionHub: @unchecked Sendable {
 
     func turnEnded() {
         while let (session, begin) = beginning.left() {
-            guard session.stage == .attaching else { continue }
+            guard session.stage == .attaching, !session.hasEnded else { continue }
             session.isBeginning = true
-            return begin()
+            // Not within the end of the turn before: where each fails at once, there would be thousands within each other.
+            return eventLoop.assumeIsolated().execute { if session.isBeginning { begin() } }
         }
     }
 
