@@ -123,7 +123,7 @@ TABLE = (
     ),
     Benchmark(
         "presence-kill", "kill -9 of a gateway with 9,500 sessions, each watching 20 friends, none of whom comes back",
-        "presence --users 19000 --friends 20 --rate 0 --messages 200 --stay-away --duration 40 --processes 2 "
+        "presence --users 19000 --friends 20 --rate 0 --messages 200 --stay-away --duration 40 --processes 3 "
         "--seed-users --faults Scripts/faults/gateway.txt", 150,
         (
             Figure("until friends saw them go, p50 and the last", ("gone_ms.p50", "gone_ms.max"), "ms",
@@ -133,7 +133,7 @@ TABLE = (
     ),
     Benchmark(
         "presence-return", "the same, and all of them come back to the other gateway",
-        "presence --users 19000 --friends 20 --rate 0 --messages 200 --duration 20 --processes 2 --seed-users "
+        "presence --users 19000 --friends 20 --rate 0 --messages 200 --duration 20 --processes 3 --seed-users "
         "--faults Scripts/faults/gateway.txt", 120,
         (
             Figure("send to delivery there, p50 and p99", LATENCY, "ms", "p99 ≤ 250 ms"),

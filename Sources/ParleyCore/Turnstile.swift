@@ -33,4 +33,10 @@ public struct Turnstile<Visitor> {
         }
         return waiting[first]
     }
+
+    /// Sends away all who wait.
+    public mutating func dismissed() -> [Visitor] {
+        defer { (waiting, first) = ([], 0) }
+        return waiting[first...].compactMap(\.self)
+    }
 }

@@ -199,6 +199,16 @@ import Testing
         #expect((0..<20).compactMap { plan.share($0, of: 20).chat }.reduce(0) { $0 + $1.users } == 26)
     }
 
+    @Test func whoWritesBesidePeopleWhoWatchHasAProcessOfTheirOwn() {
+        var plan = LoadPlan(scenario: "presence", gateways: ["http://127.0.0.1:1"])
+        plan.chat = .init(users: 20, rate: 10)
+        plan.presence = .init(users: 101, rate: 0, friends: 4)
+        let shares = (0..<3).map { plan.share($0, of: 3) }
+        #expect(shares.map { $0.chat?.users } == [nil, nil, 20])
+        #expect(shares.map { $0.presence?.users } == [50, 51, nil])
+        #expect(plan.share(0, of: 1).users == 121)
+    }
+
     @Test func groupsAreSharedWhole() {
         var plan = LoadPlan(scenario: "group", gateways: ["http://127.0.0.1:1"])
         plan.chat = .init(users: 70, rate: 7, members: 10, isGroup: true, devices: 3)

@@ -36,14 +36,17 @@ extension Session {
         self.identity = identity
         device = auth.device
         isEphemeral = auth.ephemeral
-        let limit = eventLoop.assumeIsolated().scheduleTask(in: .seconds(10)) {
-            if self.stage == .attaching { self.turnAway() }
-        }
-        hub.beginInTurn(self) { self.attach(identity, auth, limit) }
+        hub.beginInTurn(self) { self.attach(identity, auth) }
     }
 
     /// Registers and subscribes first and asks where the queue stands after, so that nothing falls between.
-    private func attach(_ identity: Identity, _ auth: ClientFrame.Auth, _ limit: Scheduled<Void>) {
+    private func attach(_ identity: Identity, _ auth: ClientFrame.Auth) {
+        let limit = eventLoop.assumeIsolated().scheduleTask(in: .seconds(10)) {
+            guard self.stage == .attaching else { return }
+            self.turnAway()
+            // Nor will those who wait be answered.
+            self.hub.turnAwayTheWaiting()
+        }
         hub.follow(identity.user, self) { [weak self] in
             guard let self, stage == .attaching else { return }
             let command = Attachment.command(
@@ -126,7 +129,7 @@ extension Session {
     }
 
     /// Redis cannot be asked: the client comes back later.
-    private func turnAway() {
+    func turnAway() {
         refuse(FrameError(.unavailable, "the sync queue cannot be reached"), retryMilliseconds: 1000)
         close(.overloaded, "unavailable")
     }

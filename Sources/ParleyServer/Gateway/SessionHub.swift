@@ -148,6 +148,10 @@ final class SessionHub: @unchecked Sendable {
         }
     }
 
+    func turnAwayTheWaiting() {
+        for (session, _) in beginning.dismissed() where session.stage == .attaching { session.turnAway() }
+    }
+
     /// Has the user's entries come here; `confirmed` runs when all that is published from now on does.
     func follow(_ user: UserID, _ reader: any QueueReader, confirmed: @escaping () -> Void) {
         readersByUser[user, default: []].append(reader)

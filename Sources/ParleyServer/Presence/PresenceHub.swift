@@ -212,7 +212,12 @@ final class PresenceHub: @unchecked Sendable {
     private func showFirst(_ watches: [Watch]) {
         let owing = watches.filter { !$0.owed.isEmpty }
         whenSubscribed(owing.flatMap { watch in watch.owed.map { FriendPair($0, watch.me) } }) {
-            self.read(Array(Set(owing.filter { self.isWatching($0) }.flatMap(\.owed))))
+            let asking = owing.filter { self.isWatching($0) }.map { ($0, owed: $0.owed) }
+            self.read(Array(Set(asking.flatMap(\.owed)))) { read in
+                for (watch, owed) in asking where self.isWatching(watch) {
+                    for user in owed where read.contains(user) { watch.tellFirst(user, self) }
+                }
+            }
         }
     }
 
@@ -269,8 +274,9 @@ final class PresenceHub: @unchecked Sendable {
 
     // MARK: Pictures
 
-    /// Reads pictures and tells who watches what has changed; afterwards those who wait for their first one.
-    func read(_ users: [UserID]) {
+    /// Reads pictures and tells who watches what has changed.
+    /// - Parameter done: called with some that were read, until it was called with all; not with what could not be.
+    func read(_ users: [UserID], done: @escaping (Set<UserID>) -> Void = { _ in }) {
         let users = users.filter { !board.watchers(of: $0).isEmpty }
         for start in stride(from: 0, to: users.count, by: Self.readChunk) {
             let chunk = users[start..<min(start + Self.readChunk, users.count)]
@@ -281,8 +287,8 @@ final class PresenceHub: @unchecked Sendable {
                 else { return }
                 for ((user, state), version) in zip(zip(chunk, states), known) {
                     self.tell(self.board.read(user, state, knownThen: version), of: user)
-                    for watcher in self.board.watchers(of: user) { self.watches[watcher]?.tellFirst(user, self) }
                 }
+                done(Set(chunk))
             }
         }
     }

@@ -12,7 +12,7 @@ struct Presence: AsyncParsableCommand {
             come to be the truth. Friends are written into the database: --seed-users is needed.
 
             With --messages the last gateway holds some more users, who write to each other, and latencies count from
-            sends: what they feel of a gateway that dies elsewhere.
+            sends: what they feel of a gateway that dies elsewhere. Of several --processes the last is theirs alone.
             """
     )
 

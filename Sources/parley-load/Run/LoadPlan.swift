@@ -60,20 +60,27 @@ struct LoadPlan: Codable, Sendable {
     /// Their sockets.
     var sessions: Int { (chat.map { $0.users * $0.devices } ?? 0) + (presence?.users ?? 0) + idle }
 
-    /// The part of one of so many processes: whole conversations, and the rate that goes with them.
+    /// The part of one of so many processes: whole conversations, and the rate that goes with them. Beside people who watch
+    /// the last process has all who write: the others, busy with coming back, would make their messages late.
     func share(_ index: Int, of count: Int) -> LoadPlan {
-        func part(of total: Int) -> Int { total * (index + 1) / count - total * index / count }
+        func part(of total: Int, in range: Range<Int>) -> Int {
+            let place = index - range.lowerBound
+            return range.contains(index) ? total * (place + 1) / range.count - total * place / range.count : 0
+        }
+        let all = 0..<count
+        let isSplit = chat != nil && presence != nil && count > 1
+        let (watching, writing) = isSplit ? (0..<count - 1, count - 1..<count) : (all, all)
         var plan = self
         (plan.share, plan.shares) = (index, count)
-        plan.idle = part(of: idle)
+        plan.idle = part(of: idle, in: all)
         if let chat {
-            let users = chat.members * part(of: chat.users / chat.members)
+            let users = chat.members * part(of: chat.users / chat.members, in: writing)
             plan.chat?.users = users
             plan.chat?.rate = chat.rate * Double(users) / Double(chat.users)
             if users == 0 { plan.chat = nil }
         }
         if let presence {
-            let users = part(of: presence.users)
+            let users = part(of: presence.users, in: watching)
             plan.presence?.users = users
             plan.presence?.rate = presence.rate * Double(users) / Double(presence.users)
             if users <= presence.friends { plan.presence = nil }
