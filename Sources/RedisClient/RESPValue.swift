@@ -35,8 +35,6 @@ public enum RESPValue: Sendable, Hashable {
     public var array: [RESPValue]? {
         if case .array(let elements) = self { elements } else { nil }
     }
-
-    public var isNull: Bool { self == .null }
 }
 
 /// An error that the server answered: the command had no effect unless its documentation says otherwise.

@@ -63,6 +63,14 @@ public final class RedisClient: Sendable {
             .send(command, repeatable: repeatable)
     }
 
+    /// Sends on a connection that serves now, and waits for none.
+    public func sendIfReady(_ command: RedisCommand) async throws(RedisError) -> RESPValue {
+        for connection in connections {
+            if let reply = try await connection.sendIfReady(command) { return reply }
+        }
+        throw RedisError(.notConnected, outcome: .failed, "\(configuration.endpoint): no connection serves now")
+    }
+
     public func send(_ arguments: String..., repeatable: Bool = false) async throws(RedisError) -> RESPValue {
         try await send(RedisCommand(arguments), repeatable: repeatable)
     }

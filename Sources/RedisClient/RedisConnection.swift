@@ -95,6 +95,18 @@ public final class RedisConnection: @unchecked Sendable {
         return try result.get()
     }
 
+    /// Sends a command that does not wait for a connection.
+    /// - Returns: nil where there is none.
+    func sendIfReady(_ command: RedisCommand) async throws(RedisError) -> RESPValue? {
+        let result: Result<RESPValue?, RedisError> = await withCheckedContinuation { continuation in
+            eventLoop.execute {
+                guard case .ready = self.state else { return continuation.resume(returning: .success(nil)) }
+                self.send(command) { continuation.resume(returning: $0.map(Optional.some)) }
+            }
+        }
+        return try result.get()
+    }
+
     /// Succeeds at the first complete handshake; fails with the latest reason when that takes longer than `limit`.
     public func waitUntilReady(within limit: TimeAmount) async throws(RedisError) {
         let promise = eventLoop.makePromise(of: Void.self)

@@ -20,7 +20,10 @@ struct CheckConfig: AsyncParsableCommand {
 
     func run() async throws {
         try await explaining {
-            let settings = try options.read(for: Set(readers.isEmpty ? Setting.Reader.allCases : readers))
+            let readers = Set(readers.isEmpty ? Setting.Reader.allCases : readers)
+            let settings = try options.read(for: readers)
+            // A service manager may give the gateway more than this shell: no mistake in the settings.
+            if readers.contains(.gateway), let warning = try OpenFiles(for: settings).warning { print("\(warning).") }
             guard connect else { return print("The settings are right.") }
             var check = StoreCheck(
                 settings: settings,

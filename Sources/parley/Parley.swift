@@ -8,6 +8,7 @@ struct Parley: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "parley",
         abstract: "A self-hosted chat backend.",
+        version: Version.current,
         subcommands: [
             Gateway.self, Worker.self, Migrate.self, Top.self, CheckConfig.self, ConfigReference.self,
             MetricsReferenceCommand.self,

@@ -61,6 +61,10 @@ def test_export_holds_what_the_api_shows(stack):
         b.message("hello Alice", to=alice.id, reply_to=sent["mid"])
         a.message("to Carol", to=carol.id)
         c.message("not Alice's", to=bob.id)
+        headers = {"Authorization": f"Bearer {alice.token}"}
+        asked = httpx.post(f"{first}/v1/friends/requests", json={"user": bob.id}, headers=headers)
+        blocked = httpx.put(f"{first}/v1/blocks/{carol.id}", headers=headers)
+        assert (asked.status_code, blocked.status_code) == (201, 204)
         lines = export(second, alice)  # what was just acknowledged is in it, from any gateway
     profile = alice.get(first, "/v1/me").json()
     assert lines[0]["record"] == "export" and lines[0]["user"] == alice.id and lines[0]["version"] == 1
@@ -69,6 +73,9 @@ def test_export_holds_what_the_api_shows(stack):
     assert [line["id"] for line in records(lines, "sign_in")] == [each["id"] for each in sign_ins]
     assert [line["current"] for line in records(lines, "sign_in")] == [True]
     assert [line["device"] for line in records(lines, "device")] == ["phone"]
+
+    assert [line["id"] for line in records(lines, "request_to")] == [bob.id]
+    assert [line["id"] for line in records(lines, "block")] == [carol.id]
 
     convs = [line["id"] for line in records(lines, "conversation")]
     assert convs == sorted([conv, alice.conv(carol)])

@@ -8,7 +8,9 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import socket
+import subprocess
 import time
 import urllib.parse
 
@@ -123,6 +125,35 @@ def test_thousands_of_half_open_connections_from_one_address_harm_nobody(url, ho
         poll(lambda: len([one for one in silent if readable(one)]) == 2000)
         with opened(url, host) as late:
             assert upgrade(late)[0] in (101, 503)
+
+
+def test_more_connections_than_descriptors_end_no_gateway(limited):
+    limit = 400
+    limited("kill", "gateway-2")
+    command = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *limited.command("start", "gateway-2")]
+    subprocess.run(command, timeout=300, check=True, capture_output=True)
+    try:
+        record = limited.processes["gateway-2"]
+        url, files = record["url"], f"/proc/{record['pid']}/fd"
+        # It says, and registers, what it can hold.
+        log = (limited.directory / "logs/gateway-2.log").read_text()
+        capacity = int(re.search(f"PARLEY_CAPACITY .*`ulimit -n` of {limit} leaves room for (\\d+)", log)[1])
+        assert limited.redis("--raw", "hget", "gateway:gateway-2", "capacity") == str(capacity)
+        with contextlib.ExitStack() as stack:
+            silent = [(host, stack.enter_context(opened(url, host))) for host in list(itertools.islice(hosts, 20)) * 40]
+            poll(lambda: len(os.listdir(files)) > capacity)
+            for _ in range(30):
+                assert len(os.listdir(files)) < limit
+                time.sleep(0.1)
+            assert len(silent) > limit
+        # They have gone: it serves again.
+        account = Account(limited.gateways[0], "late")
+        with talk(url, account)[0] as late:
+            late.barrier()
+        assert limited.processes["gateway-2"]["pid"] == record["pid"]
+    finally:
+        limited("kill", "gateway-2")
+        limited("start", "gateway-2")
 
 
 def readable(connection):

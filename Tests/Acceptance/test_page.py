@@ -613,6 +613,12 @@ def test_readers_of_a_group_and_a_muted_one(fleet, windows):
     ada.wait(lambda: word() == "Read by 2", "the same two")
     read(others[1])
     ada.wait(lambda: word() == "Read by all", "all of them")
+    # What stood before somebody came is not for them to read.
+    late = account("signup", f"reader-{secrets.token_hex(4)}")
+    call(owner, "PUT", f"{path}/{group}/members/{late['user']['id']}")
+    ada.driver.refresh()
+    ada.online()
+    ada.wait(lambda: word() == "Read by all", "all who were there")
 
     bob.click("#mute")
     bob.wait(lambda: bob.one("#mute").text == "Unmute" and bob.all(row + ".muted"), "it to be muted")
@@ -629,6 +635,8 @@ def test_readers_of_a_group_and_a_muted_one(fleet, windows):
     call(member, "DELETE", f"{path}/{group}/mute")
     bob.wait(lambda: bob.one(badge).is_displayed() and bob.one(badge).text == "1", "the unread message")
     bob.titled("(1) Parley")
+    call(owner, "DELETE", f"{path}/{group}/members/{member['user']['id']}")
+    bob.wait(lambda: not bob.all(row), "the group to be gone")
 
 
 class Script:

@@ -1,7 +1,9 @@
 """What a gateway and a worker say when they cannot start: one line for a person, and in bounded time."""
 
+import base64
 import os
 import pathlib
+import resource
 import secrets
 import socket
 import subprocess
@@ -190,7 +192,7 @@ def test_check_config_says_everything_at_once(parley):
 def test_check_config_asks_the_stores(parley, stack):
     stores = {
         "PARLEY_REDIS_URL": stack.json["redis"]["url"], "PARLEY_POSTGRES_URL": stack.json["postgres"]["url"],
-        "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"),
+        "PARLEY_TOKEN_KEY_FILE": str(stack.directory / "token.key"), "PARLEY_CAPACITY": "1",
     }
     assert check(parley, **stores).stdout == "The settings are right.\n"
     done = check(parley, "--connect", **stores)
@@ -198,6 +200,22 @@ def test_check_config_asks_the_stores(parley, stack):
     for fact in ("Redis 7", "appendfsync is always", "policy is noeviction", "PostgreSQL 1", "fsync is on", "schema"):
         assert fact in done.stdout
     assert "parley:" not in done.stdout
+
+
+@pytest.mark.parametrize("files, status, words", [
+    (4000, 0, ("PARLEY_CAPACITY is 1000000", "`ulimit -n` of 4000", "The settings are right.")),
+    (100, 1, ("`ulimit -n` is 100",)),
+])
+def test_check_config_counts_descriptors(parley, tmp_path, files, status, words):
+    key = tmp_path / "token.key"
+    key.write_text(base64.b64encode(bytes(32)).decode())
+    done = subprocess.run(
+        [parley, "check-config", "--capacity", "1000000"], env={"PARLEY_TOKEN_KEY_FILE": str(key)}, capture_output=True,
+        text=True, timeout=LIMIT, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+    )
+    assert done.returncode == status
+    assert all(word in done.stdout + done.stderr for word in words), done
 
 
 def test_check_config_says_what_a_store_lacks(parley, stack):

@@ -172,6 +172,50 @@ import Testing
         }
     }
 
+    @Test func `a device that was away for a month rebuilds from history`() async throws {
+        try await ClientWorld.with { world in
+            let (ann, bob) = (try await world.person("ann"), try await world.person("bob"))
+            let writer = try world.session(ann, "desk")
+            func say(_ body: String) async throws -> ServerFrame.Sent {
+                try await writer.send(MessageContent(body: body), to: .user(bob.user))
+            }
+            var viewer = Viewer(bob)
+            var phone = try world.session(bob, "phone")
+            var updates = phone.updates.makeAsyncIterator()
+            try await viewer.follow(phone, &updates, until: Self.isLive)
+            let first = try await say("first")
+            try await viewer.follow(phone, &updates) { viewer, _ in viewer.has(first) }
+            await phone.close()
+
+            // The phone's place is from a month ago, and goes when another device acknowledges.
+            func words(_ command: String...) async throws -> [Substring] {
+                try await world.stack.redis(command).split(whereSeparator: \.isWhitespace)
+            }
+            let key = String(try #require(try await words("--scan", "--pattern", "user:*:\(bob.user)").first))
+            func place() async throws -> [Substring] { try await words("HGET", key, "device:phone") }
+            try #require(try await eventually { try await place().last == "-" })
+            var old = try await place()
+            let seen = try #require(Int64(old[2]))
+            old[2] = "\(seen - 31 * 86_400_000)"
+            try await world.stack.redis(["HSET", key, "device:phone", old.joined(separator: " ")])
+            let missed = try await say("missed")
+            let desk = try world.session(bob, "desk")
+            var later = Viewer(bob)
+            var news = desk.updates.makeAsyncIterator()
+            try await later.follow(desk, &news, until: Self.isLive)
+            let seenElsewhere = try await say("seen elsewhere")
+            try await later.follow(desk, &news) { viewer, _ in viewer.has(seenElsewhere) }
+            #expect(try await eventually { try await place().isEmpty })
+
+            phone = try world.session(bob, "phone", resume: viewer.cursor, known: viewer.replica.known)
+            updates = phone.updates.makeAsyncIterator()
+            try await viewer.follow(phone, &updates, until: Self.isLive)
+            #expect(viewer.resyncs == 2 && viewer.has(missed) && viewer.has(seenElsewhere))
+            try await Self.compare(viewer, bob, at: world.api)
+            for session in [writer, desk, phone] { await session.close() }
+        }
+    }
+
     @Test func `a new epoch is one more resync`() async throws {
         try await ClientWorld.with(settings: ["PARLEY_QUEUE_CAP=100"]) { world in
             let (ann, bob) = (try await world.person("ann"), try await world.person("bob"))

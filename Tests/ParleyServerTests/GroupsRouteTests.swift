@@ -178,6 +178,8 @@ import Testing
             #expect(try await gateway.remove(former.id, from: group, as: former).status == 204)
             #expect(try await gateway.remove(former.id, from: group, as: owner).status == 204)
             #expect(try await gateway.remove(stranger.id, from: group, as: owner).problem == .notFound)
+            #expect(try await gateway.put(stranger.id, in: group, as: owner, role: "admin").status == 200)
+            #expect(try await gateway.remove(owner.id, from: group, as: stranger).problem == .forbidden)
             #expect(try await gateway.put(.random(), in: group, as: owner).problem == .notFound)
             #expect(try await gateway.put(former.id, in: group, as: owner, role: "king").problem == .invalid)
             let direct = ConversationID.direct(owner.id, former.id)

@@ -313,6 +313,7 @@ struct ConversationAnswer: Decodable {
         let user: UserID
         let read: Int64
         let delivered: Int64
+        let joined: Int64?
     }
 
     let id: String

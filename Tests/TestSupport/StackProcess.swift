@@ -92,7 +92,10 @@ public final class StackProcess: Sendable {
 
     /// What redis-cli answers.
     @discardableResult
-    public func redis(_ command: String...) async throws -> String {
+    public func redis(_ command: String...) async throws -> String { try await redis(command) }
+
+    @discardableResult
+    public func redis(_ command: [String]) async throws -> String {
         let result = try await run(["redis-cli", "-p", String(try description().redis.port)] + command)
         guard result.status == 0 else { throw TestSupportError("redis-cli \(command): \(result.output)") }
         return result.output

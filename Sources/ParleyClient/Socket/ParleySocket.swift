@@ -52,13 +52,6 @@ public final class ParleySocket {
         scheduleFlush()
     }
 
-    /// Sends bytes as they are: complete, masked frames.
-    public func sendRaw(_ frames: ByteBuffer) {
-        guard isOpen else { return }
-        outgoing.writeImmutableBuffer(frames)
-        scheduleFlush()
-    }
-
     /// Sends a close frame and ends the connection once the gateway has answered it, or after a second.
     public func close(_ code: CloseCode = .normal) {
         guard isOpen else { return }

@@ -84,6 +84,7 @@ enum ConversationJSON {
             buffer.writeJSONField("user", member)
             buffer.writeJSONField("read", position.read)
             buffer.writeJSONField("delivered", position.delivered)
+            if let joined = position.joined { buffer.writeJSONField("joined", joined) }
             buffer.endJSONObject()
         }
         buffer.endJSONArray()

@@ -3,7 +3,7 @@ import RedisClient
 
 extension ConversationSummary.Position {
     /// Positions that one call reads, at most: they hold Redis for a third of a millisecond.
-    private static let chunk = 600
+    private static let chunk = 150
 
     /// The positions of users in conversations as one of them may see them.
     static func read(
@@ -38,7 +38,7 @@ extension ConversationSummary.Position {
             readOnly: true
         )
         let values = (try await redis.send(call, repeatable: true).array ?? []).map(\.integer)
-        guard values.count == 2 * asked.reduce(0, { $0 + $1.users.count }) else {
+        guard values.count == 3 * asked.reduce(0, { $0 + $1.users.count }) else {
             throw RedisError(.protocolViolation, outcome: .failed, "positions of members")
         }
         var at = 0
@@ -46,9 +46,13 @@ extension ConversationSummary.Position {
             var positions: [UserID: ConversationSummary.Position] = [:]
             for user in users {
                 if let read = values[at], let delivered = values[at + 1] {
-                    positions[user] = ConversationSummary.Position(read: read, delivered: max(read, delivered))
+                    positions[user] = ConversationSummary.Position(
+                        read: read,
+                        delivered: max(read, delivered),
+                        joined: values[at + 2]
+                    )
                 }
-                at += 2
+                at += 3
             }
             return positions
         }

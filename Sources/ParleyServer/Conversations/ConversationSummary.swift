@@ -15,6 +15,8 @@ struct ConversationSummary: Sendable {
     struct Position: Sendable, Hashable {
         var read: Int64 = 0
         var delivered: Int64 = 0
+        /// The last seq before the joining of a group's member.
+        var joined: Int64?
     }
 
     let conversation: ConversationID

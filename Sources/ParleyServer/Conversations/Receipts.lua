@@ -2,23 +2,29 @@
 
 -- receipts: positions as one of the members may see them: who may not write shows theirs to nobody else. KEYS
 -- conversations. ARGV that member, then of each conversation the number of members asked for, and those.
--- Answers read and delivered of each member in this order, nothing ('') for what is not shown.
+-- Answers read, delivered and the seq at joining a group of each member in this order, nothing ('') for what is not shown
+-- or known.
 redis.register_function{
   function_name = 'receipts_@VERSION@',
   flags = {'no-writes'},
   callback = function(KEYS, ARGV)
     local result, at = {}, 2
     for _, key in ipairs(KEYS) do
-      local fields, last = {'closed'}, at + tonumber(ARGV[at])
+      local fields, users, last = {'closed'}, {}, at + tonumber(ARGV[at])
       for n = at + 1, last do
+        users[#users + 1] = ARGV[n]
         fields[#fields + 1] = 'read:' .. ARGV[n]
         fields[#fields + 1] = 'delivered:' .. ARGV[n]
       end
-      local values = redis.call('HMGET', key, unpack(fields))
-      for n = 2, #fields do
-        local user = ARGV[at + math.floor(n / 2)]
+      local values, joined = redis.call('HMGET', key, unpack(fields)), {}
+      if string.find(key, ':g:', 1, true) then
+        joined = redis.call('HMGET', 'members' .. string.sub(key, 5), unpack(users))
+      end
+      for n, user in ipairs(users) do
         local is_hidden = user ~= ARGV[1] and is_closed(values[1], user)
-        result[#result + 1] = is_hidden and '' or values[n] or '0'
+        result[#result + 1] = is_hidden and '' or values[2 * n] or '0'
+        result[#result + 1] = is_hidden and '' or values[2 * n + 1] or '0'
+        result[#result + 1] = joined[n] and string.match(joined[n], '^%d+') or ''
       end
       at = last + 1
     end
@@ -75,11 +81,13 @@ redis.register_function('group_receipts_@VERSION@', function(KEYS, ARGV)
   if #steps == 0 then return 'known' end
   local authors = #for_all < #steps and last_authors(KEYS[2], members) or {}
   if #writes > 0 then redis.call('HSET', KEYS[2], unpack(writes)) end
+  local function notice(told) return '!receipts ' .. ARGV[2] .. ' ' .. table.concat(told, ',') end
+  local to_all, to_authors = notice(for_all), notice(steps)
   for _, user in ipairs(members) do
     local told = authors[user] and steps or for_all
     -- Nobody is told of themself alone.
     if #told > 1 or #told == 1 and string.sub(told[1], 1, #user + 1) ~= user .. ':' then
-      redis.call('PUBLISH', 'user:' .. user, '!receipts ' .. ARGV[2] .. ' ' .. table.concat(told, ','))
+      redis.call('PUBLISH', 'user:' .. user, authors[user] and to_authors or to_all)
     end
   end
   return 'done'

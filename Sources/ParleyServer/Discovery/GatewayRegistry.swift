@@ -1,4 +1,5 @@
 import NIOCore
+import ParleyWire
 import RedisClient
 import Synchronization
 
@@ -16,7 +17,7 @@ final class GatewayRegistry: Sendable {
     static let lease = TimeAmount.seconds(3)
 
     private let redis: RedisClient
-    private let instance = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
+    private let instance = randomName()
     private let started = NIODeadline.now()
     private let picture = Mutex(Picture())
 

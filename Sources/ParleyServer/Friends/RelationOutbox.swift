@@ -85,7 +85,7 @@ struct RelationOutbox: Sendable {
         do {
             try await tellOnce(recipient)
         } catch Failure.epochChanged {
-            try await epochs.verify { [redis] in try await redis.send($0) }
+            try await epochs.verify(on: redis)
             try await tellOnce(recipient)
         }
     }

@@ -125,7 +125,7 @@ final class GatewayServices: Sendable {
     func learnEpoch() {
         Task {
             do {
-                try await epochs.verify { [redis] in try await redis.send($0) }
+                try await epochs.verify(on: redis)
             } catch {
                 logger.warning("epoch not verified", metadata: ["error": "\(error)"])
             }

@@ -21,7 +21,6 @@ extension Session {
 
     // MARK: Begin
 
-    /// Registers and subscribes first and asks where the queue stands after, so that nothing falls between.
     func authenticate(_ auth: ClientFrame.Auth) {
         guard let identity = services.tokens.verify(auth.token) else {
             return close(.unauthorized, "the token is not valid, or no longer")
@@ -40,6 +39,11 @@ extension Session {
         let limit = eventLoop.assumeIsolated().scheduleTask(in: .seconds(10)) {
             if self.stage == .attaching { self.turnAway() }
         }
+        hub.beginInTurn(self) { self.attach(identity, auth, limit) }
+    }
+
+    /// Registers and subscribes first and asks where the queue stands after, so that nothing falls between.
+    private func attach(_ identity: Identity, _ auth: ClientFrame.Auth, _ limit: Scheduled<Void>) {
         hub.follow(identity.user, self) { [weak self] in
             guard let self, stage == .attaching else { return }
             let command = Attachment.command(
@@ -54,8 +58,16 @@ extension Session {
             hub.connection(of: self).send(command, repeatable: true) { result in
                 limit.cancel()
                 self.attached(result, resume: auth.resume)
+                self.endTurn()
             }
         }
+    }
+
+    /// Lets another session begin; only the first call does.
+    func endTurn() {
+        guard isBeginning else { return }
+        isBeginning = false
+        hub.turnEnded()
     }
 
     private func attached(_ result: Result<RESPValue, RedisError>, resume: ClientFrame.Cursor?) {

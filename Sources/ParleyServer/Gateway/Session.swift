@@ -28,7 +28,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private(set) var id: ID = 0
     private(set) var slot = 0
     /// Names this session for the client and in logs.
-    let name = String((0..<12).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
+    let name = randomName()
 
     var stage = Stage.strange {
         didSet { metrics.stageChanged(from: oldValue, to: stage) }
@@ -46,6 +46,8 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     var publishedEarly: Int64 = 0
     /// Its own `attach` came round: a later one of the same device replaces this session.
     var sawOwnAttach = false
+    /// It is one of the few that begin at the same time.
+    var isBeginning = false
     var stalledTurns = 0
     /// It holds a lease of its user's presence.
     var isPresent = false
@@ -122,6 +124,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         metrics.socketEnded(stage, isWritable: isWritable)
         isWritable = false
         deadline?.cancel()
+        endTurn()
         log(.debug, "session ended")
         services.sessionEnded()
         hub.remove(self, user: identity?.user)

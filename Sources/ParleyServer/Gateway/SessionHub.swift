@@ -34,6 +34,10 @@ final class SessionHub: @unchecked Sendable {
     /// Members of all rosters together: about 100 bytes each.
     private static let rosterMemberLimit = 200_000
 
+    /// Sessions that ask Redis where they stand. Each answer lets another ask: of those who all come at once, none of their
+    /// questions is before a message that is sent meanwhile, but these.
+    private var beginning = Turnstile<(session: Session, begin: () -> Void)>(width: 64)
+
     private var unflushed: [Session] = []
     private var unacknowledged: [QueueReader.ID: Session] = [:]
 
@@ -41,7 +45,7 @@ final class SessionHub: @unchecked Sendable {
     /// How long acks are gathered: as late may a sender see that a message was delivered.
     private static let ackPause = TimeAmount.seconds(2)
     /// Readers whose positions one call checks.
-    private static let positionChunk = 200
+    private static let positionChunk = 50
     /// How late a poll may find its time to be up.
     private static let pollTick = TimeAmount.milliseconds(250)
 
@@ -126,6 +130,21 @@ final class SessionHub: @unchecked Sendable {
         if readersByUser[user]?.isEmpty == true {
             readersByUser[user] = nil
             subscriber?.unsubscribe(Keys.channel(user))
+        }
+    }
+
+    /// Calls `begin` when it is the session's turn, unless it has ended by then. `turnEnded` must follow.
+    func beginInTurn(_ session: Session, _ begin: @escaping () -> Void) {
+        guard beginning.arrived((session, begin)) else { return }
+        session.isBeginning = true
+        begin()
+    }
+
+    func turnEnded() {
+        while let (session, begin) = beginning.left() {
+            guard session.stage == .attaching else { continue }
+            session.isBeginning = true
+            return begin()
         }
     }
 

@@ -55,8 +55,12 @@ final class EpochKeeper: Sendable {
         try await verify { try await handshake.send($0) }
     }
 
+    /// Looks at the server anew: it has shown another epoch. A connection that is being prepared waits for the same lock,
+    /// so this waits for none.
+    func verify(on redis: RedisClient) async throws { try await verify { try await redis.sendIfReady($0) } }
+
     /// Verifies the server unless that is done already; afterwards `epoch` is that of the server.
-    func verify(_ run: Run) async throws {
+    private func verify(_ run: Run) async throws {
         try await verifying.withLock {
             let server = try await Self.identity(run)
             let found = try await run(RedisCommand("HGET", Keys.epoch, "id")).string ?? ""
@@ -88,7 +92,7 @@ final class EpochKeeper: Sendable {
         if found.isEmpty || !lacking.isEmpty && (known.isEmpty || found == known) {
             let isLossy = !lacking.isEmpty || floors.contains { $0 > 0 }
             if isLossy { try await raise(floors, run) }
-            let fresh = Self.randomEpoch()
+            let fresh = String(randomName().prefix(8))
             let answer = try await run(
                 RedisFunctions.call("new_epoch", keys: [Keys.epoch], [found, fresh, isLossy ? "1" : "0"])
             )
@@ -164,10 +168,6 @@ final class EpochKeeper: Sendable {
         }
         guard !wanted.isEmpty else { throw RedisError(.protocolViolation, outcome: .failed, "INFO without run_id") }
         return wanted.joined(separator: " ")
-    }
-
-    private static func randomEpoch() -> String {
-        String((0..<8).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
     }
 }
 

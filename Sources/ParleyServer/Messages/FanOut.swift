@@ -111,7 +111,7 @@ struct FanOut: Sendable {
     /// - Returns: how many (conversation, user) pairs were looked after; a group's chunks count as one.
     func sweep(_ lane: Lane, olderThan age: Int64, now: Int64) async throws -> Int {
         let marks = try await redis.send(
-            RedisFunctions.call("pending", keys: [Keys.pending(lane)], ["100"], readOnly: true)
+            RedisFunctions.call("pending", keys: [Keys.pending(lane)], ["1000"], readOnly: true)
         )
         var seen: Set<[Substring]> = []
         for mark in (marks.array ?? []).compactMap(\.string) {

@@ -10,9 +10,16 @@ import UnixSignals
 /// `parley gateway`: one port for HTTP and WebSocket.
 public struct GatewayProcess {
     private let settings: Settings
+    private let files: OpenFiles
     private let logger: Logger
 
-    public init(settings: Settings, logger: Logger) {
+    /// - Throws: `Settings.Problem` when the process may open too few files.
+    public init(settings: Settings, logger: Logger) throws(Settings.Problem) {
+        OpenFiles.raiseLimit()
+        files = try OpenFiles(for: settings)
+        if let warning = files.warning { logger.warning("\(warning)") }
+        var settings = settings
+        settings.gateway.capacity = files.capacity
         self.settings = settings
         self.logger = logger
     }
@@ -64,7 +71,8 @@ public struct GatewayProcess {
             configuration: .init(
                 address: .hostname(settings.bindAddress, port: settings.port),
                 serverName: "parley",
-                backlog: 4096
+                backlog: 4096,
+                availableConnectionsDelegate: .maximum(files.connections, logger: logger)
             ),
             services: [
                 BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),

@@ -22,13 +22,14 @@ extension PresenceHub {
         unfinished.remove(id)
     }
 
-    func isWatching(_ watch: Watch, _ session: PresenceBoard.Watcher) -> Bool { watches[session] === watch }
+    func isWatching(_ watch: Watch) -> Bool { watches[watch.id] === watch }
 
     /// To be asked for again in a second.
     func isUnfinished(_ session: PresenceBoard.Watcher) { unfinished.insert(session) }
 
-    func watch(_ users: [UserID], by session: PresenceBoard.Watcher, of me: UserID) {
-        subscribe(users.filter { board.watch($0, by: session, of: me) }.map { FriendPair($0, me) })
+    /// - Returns: whose channels are needed from now on.
+    func watch(_ users: [UserID], by session: PresenceBoard.Watcher, of me: UserID) -> [FriendPair] {
+        users.filter { board.watch($0, by: session, of: me) }.map { FriendPair($0, me) }
     }
 
     func unwatch(_ users: [UserID], by session: PresenceBoard.Watcher, of me: UserID) {

@@ -26,8 +26,10 @@ final class PresenceHub: @unchecked Sendable {
     /// Still to be read again in this round.
     private var round: ArraySlice<UserID> = []
     private var roundStep = 1
+    /// Watches of which is not known yet who are friends.
+    private var questions: ArraySlice<(watch: Watch, pairs: [(me: UserID, other: UserID)])> = []
+    private var isAskingForFriends = false
     /// Leases that wait for their user's privacy.
-    private var questions: [(watch: Watch, pairs: [(me: UserID, other: UserID)])] = []
     private var strangers: [(lease: PresenceLease, milliseconds: Int64, isStillThere: () -> Bool)] = []
 
     /// Closing a Redis client drops all its subscriptions in one go: several make smaller ones.
@@ -38,10 +40,12 @@ final class PresenceHub: @unchecked Sendable {
     private static let resubscription: Int64 = 1000
     /// Seconds in which every picture is read again.
     private static let roundLength = 60
-    /// Watches whose friends one query looks up.
-    private static let questionChunk = 100
-    /// Users of one read.
-    private static let readChunk = 200
+    /// Pairs that one query looks up, more if they are of one watch.
+    private static let questionChunk = 500
+    /// How long questions are gathered, at least.
+    private static let questionPause = TimeAmount.milliseconds(5)
+    /// Users of one read: while Redis reads it does nothing else.
+    private static let readChunk = 100
 
     init(eventLoop: any EventLoop, services: GatewayServices) {
         self.eventLoop = eventLoop
@@ -160,27 +164,55 @@ final class PresenceHub: @unchecked Sendable {
 
     // MARK: Friends
 
-    /// One question for all who ask at about the same time.
+    /// One question for all who ask at about the same time. Of many only some, and the next when those have what they
+    /// asked for and the event loop has had as much time for others: presence may wait, messages should not.
     func askForFriends(of me: UserID, among others: [UserID], for watch: Watch) {
         questions.append((watch, others.map { (me, $0) }))
-        if questions.count == 1 { eventLoop.scheduleTask(in: .milliseconds(5)) { self.askForFriends() } }
+        guard !isAskingForFriends else { return }
+        isAskingForFriends = true
+        askForFriends(after: Self.questionPause)
+    }
+
+    private func askForFriends(after pause: TimeAmount) {
+        eventLoop.assumeIsolated().scheduleTask(in: pause) { self.askForFriends() }
     }
 
     private func askForFriends() {
-        let asked = questions
-        questions = []
-        for start in stride(from: 0, to: asked.count, by: Self.questionChunk) {
-            let chunk = asked[start..<min(start + Self.questionChunk, asked.count)]
-            let pairs = chunk.flatMap(\.pairs)
-            let bound = NIOLoopBound((self, chunk.map(\.watch)), eventLoop: eventLoop)
-            let (store, eventLoop) = (presence.store, eventLoop)
-            Task {
-                let friends = try? await store.friends(among: pairs)
-                eventLoop.execute {
-                    let (hub, watches) = bound.value
-                    for watch in watches { watch.checked(friends.map { $0[watch.me] ?? [] }, hub) }
-                }
+        var (watches, pairs): ([Watch], [(me: UserID, other: UserID)]) = ([], [])
+        while let next = questions.first, watches.isEmpty || pairs.count + next.pairs.count <= Self.questionChunk {
+            watches.append(next.watch)
+            pairs += next.pairs
+            questions.removeFirst()
+        }
+        guard !watches.isEmpty else {
+            (questions, isAskingForFriends) = ([], false)
+            return
+        }
+        let bound = NIOLoopBound((self, watches), eventLoop: eventLoop)
+        let (store, eventLoop) = (presence.store, eventLoop)
+        Task { [pairs] in
+            let friends = try? await store.friends(among: pairs)
+            eventLoop.execute {
+                let (hub, watches) = bound.value
+                hub.checked(watches, friends)
             }
+        }
+    }
+
+    /// - Parameter friends: nil for what could not be looked up.
+    private func checked(_ watches: [Watch], _ friends: [UserID: Set<UserID>]?) {
+        let begin = NIODeadline.now()
+        let lit = watches.flatMap { $0.checked(friends.map { [me = $0.me] in $0[me] ?? [] }, self) }
+        subscribe(lit)
+        showFirst(watches)
+        askForFriends(after: max(Self.questionPause, .now() - begin))
+    }
+
+    /// The pictures after the subscriptions, so that no change falls between.
+    private func showFirst(_ watches: [Watch]) {
+        let owing = watches.filter { !$0.owed.isEmpty }
+        whenSubscribed(owing.flatMap { watch in watch.owed.map { FriendPair($0, watch.me) } }) {
+            self.read(Array(Set(owing.filter { self.isWatching($0) }.flatMap(\.owed))))
         }
     }
 
@@ -203,8 +235,9 @@ final class PresenceHub: @unchecked Sendable {
     }
 
     /// Runs `done` when what is published on the channels from now on comes here; never, if a connection is lost before.
+    /// One that is away is not waited for: when it is back everything is read anew.
     func whenSubscribed(_ pairs: [FriendPair], _ done: @escaping () -> Void) {
-        let indices = Set(pairs.map(feedIndex))
+        let indices = Set(pairs.map(feedIndex)).filter { feeds[$0].isReady }
         var missing = indices.count
         if missing == 0 { done() }
         for index in indices {
@@ -272,6 +305,7 @@ final class PresenceHub: @unchecked Sendable {
         }
         let part = round.prefix(roundStep)
         round = round.dropFirst(part.count)
-        read(Array(part) + late.flatMap(\.owed))
+        read(Array(part))
+        showFirst(late)
     }
 }

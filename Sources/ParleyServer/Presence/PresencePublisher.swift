@@ -24,8 +24,8 @@ final class PresencePublisher: Sendable {
 
     /// Users whose friends one query asks for.
     private static let batch = 200
-    /// Publications on their way at once.
-    private static let flight = 2000
+    /// Publications on their way at once: all gateways pass them on before the next message.
+    private static let flight = 500
     /// Changes that may wait; beyond, the newest is dropped: presence is the first to degrade.
     private static let limit = 50_000
 
@@ -85,7 +85,10 @@ final class PresencePublisher: Sendable {
                     )
                 }
             }
+            let begin = ContinuousClock.now
             try await send(commands)
+            // As much time for everything else.
+            try await Task.sleep(for: .now - begin)
         }
     }
 

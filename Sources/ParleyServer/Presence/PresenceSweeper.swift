@@ -17,7 +17,7 @@ struct PresenceSweeper: Sweeper {
     /// Shards that one call looks at.
     private static let shards = 128
     /// Users of one call.
-    private static let users = 100
+    private static let users = 50
     /// A gateway gives a sign each second; milliseconds.
     private static let silence: Int64 = 5000
 

@@ -6,7 +6,7 @@ import ParleyWire
 final class Watch {
     /// Not to be touched once the hub has forgotten it.
     private unowned let session: Session
-    private let id: PresenceBoard.Watcher
+    let id: PresenceBoard.Watcher
     let me: UserID
     private var whom = WatchSet()
     private var window = PresenceWindow()
@@ -51,27 +51,27 @@ final class Watch {
     }
 
     /// - Parameter friends: nil for what could not be looked up.
-    func checked(_ friends: Set<UserID>?, _ hub: PresenceHub) {
+    /// - Returns: channels to subscribe to, before anything that is owed is told.
+    func checked(_ friends: Set<UserID>?, _ hub: PresenceHub) -> [FriendPair] {
         isChecking = false
-        guard hub.isWatching(self, id) else { return }
+        guard hub.isWatching(self) else { return [] }
         guard let friends else {
             mustCheckAgain = true
-            return hub.isUnfinished(id)
+            hub.isUnfinished(id)
+            return []
         }
         // What was looked up may be of before a change.
-        if mustCheckAgain { return check(hub) }
+        guard !mustCheckAgain else {
+            check(hub)
+            return []
+        }
         let (lit, unlit) = whom.checked(friends: friends)
         hub.unwatch(unlit, by: id, of: me)
         for user in unlit { session.write(Self.frame(user, PresenceState(isOnline: false, version: 0))) }
         owed = owesAll ? Array(whom.lit) : owed.filter { whom.lit.contains($0) } + lit
         owesAll = false
-        hub.watch(lit, by: id, of: me)
-        guard !owed.isEmpty else { return }
-        hub.isUnfinished(id)
-        // The picture after the subscription, so that no change falls between.
-        hub.whenSubscribed(owed.map { FriendPair($0, me) }) {
-            if hub.isWatching(self, self.id) { hub.read(self.owed) }
-        }
+        if !owed.isEmpty { hub.isUnfinished(id) }
+        return hub.watch(lit, by: id, of: me)
     }
 
     func end(_ hub: PresenceHub) { hub.unwatch(Array(whom.lit), by: id, of: me) }
@@ -100,7 +100,7 @@ final class Watch {
 
     private func endWindowLater(_ hub: PresenceHub) {
         hub.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(PresenceWindow.length)) {
-            guard hub.isWatching(self, self.id) else { return }
+            guard hub.isWatching(self) else { return }
             let (users, again) = self.window.ended(isWritable: self.takesMore)
             for user in users { self.tell(user, hub) }
             if again { self.endWindowLater(hub) }

@@ -81,8 +81,11 @@ parley.on("event", (event) => {
         receipt(event);
     } else if (event.type === "mute") {
         conversation.setMute(event);
+    } else if (event.type === "member_removed" && event.user === model.me) {
+        // What stands open may be read to its end.
+        if (conversation !== chat.conversation) model.all.delete(event.conv);
     } else if (["conversation", "member_added", "member_removed"].includes(event.type)) {
-        if (event.type !== "member_removed" || event.user !== model.me) refetch(conversation);
+        refetch(conversation);
     }
     render();
 });

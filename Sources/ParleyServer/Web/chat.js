@@ -109,7 +109,7 @@ export class Chat {
         const { generation } = conversation;
         const isCurrent = () => conversation.generation === generation;
         try {
-            // The list tells nothing of how far the others of a group are.
+            // Of a big group the list tells nothing of how far the others are.
             const isNew = conversation.kind === "group" && !before;
             const [{ messages, more }, { positions }] = await Promise.all([
                 this.#parley.request("GET", path),

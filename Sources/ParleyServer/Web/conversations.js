@@ -21,7 +21,7 @@ export class Conversation {
     last = null; // {mid, seq, from, ts, body}
     unread = 0;
     readSeq = 0;
-    positions = new Map(); // user to {read, delivered}
+    positions = new Map(); // user to {read, delivered, joined}
     mute = null; // {until}, null for no end
     messages = []; // committed, by seq
     pending = []; // sending or failed, in the order they were written
@@ -62,12 +62,19 @@ export class Conversation {
     }
 
     /** Receipts are positions: they only go up. */
-    advance(user, { read = 0, delivered = 0 }) {
-        const known = this.positions.get(user) ?? { read: 0, delivered: 0 };
+    advance(user, { read = 0, delivered = 0, joined = 0 }) {
+        const known = this.positions.get(user) ?? { read: 0, delivered: 0, joined: 0 };
         this.positions.set(user, {
             read: Math.max(known.read, read),
             delivered: Math.max(known.delivered, delivered, read),
+            joined: Math.max(known.joined, joined),
         });
+    }
+
+    /** The positions of the others who were there when it was written. */
+    #audience({ seq }, me) {
+        const others = this.members.filter((user) => user !== me);
+        return others.map((user) => this.positions.get(user)).filter((position) => !(position?.joined >= seq));
     }
 
     /** Puts a committed message in its place, once. A message of ours that was pending becomes it. */
@@ -124,21 +131,14 @@ export class Conversation {
     /** "sending", "failed", "sent", "delivered" or "read" of a message of `me`. */
     stateOf(message, me) {
         if (message.state !== "sent") return message.state;
-        let delivered = true;
-        let read = true;
-        for (const user of this.members) {
-            if (user === me) continue;
-            const position = this.positions.get(user);
-            delivered &&= (position?.delivered ?? 0) >= message.seq;
-            read &&= (position?.read ?? 0) >= message.seq;
-        }
-        return read ? "read" : delivered ? "delivered" : "sent";
+        const audience = this.#audience(message, me);
+        const have = (kind) => audience.every((position) => position?.[kind] >= message.seq);
+        return have("read") ? "read" : have("delivered") ? "delivered" : "sent";
     }
 
     /** How many of the others have read a message of `me`. */
     readersOf(message, me) {
-        const hasRead = (user) => user !== me && (this.positions.get(user)?.read ?? 0) >= message.seq;
-        return this.members.filter(hasRead).length;
+        return this.#audience(message, me).filter((position) => position?.read >= message.seq).length;
     }
 
     /** The other one of a conversation of two. */

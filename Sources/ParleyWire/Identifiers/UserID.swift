@@ -14,7 +14,7 @@ public struct UserID: WireIdentifier {
     /// A new id of 60 random bits. Uniqueness is for the accounts table to enforce.
     public static func random() -> UserID {
         var generator = SystemRandomNumberGenerator()
-        return UserID(trusted: randomBase32(using: &generator))
+        return UserID(trusted: randomName(using: &generator))
     }
 
     public static func < (lhs: UserID, rhs: UserID) -> Bool {

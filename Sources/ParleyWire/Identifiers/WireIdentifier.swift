@@ -58,7 +58,12 @@ extension UInt8 {
 }
 
 /// Twelve random characters of lower-case Crockford base32: 60 bits.
-func randomBase32(using generator: inout some RandomNumberGenerator) -> String {
+public func randomName() -> String {
+    var generator = SystemRandomNumberGenerator()
+    return randomName(using: &generator)
+}
+
+func randomName(using generator: inout some RandomNumberGenerator) -> String {
     let alphabet: StaticString = "0123456789abcdefghjkmnpqrstvwxyz"
     var bits = generator.next()
     return String(unsafeUninitializedCapacity: 12) { text in

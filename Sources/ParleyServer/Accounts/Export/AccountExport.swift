@@ -32,6 +32,8 @@ struct AccountExport: Sendable {
     static let version = 1
     /// Messages and conversations of a page.
     static let pageSize = 100
+    /// Requests by others, which have no bound of their own.
+    private static let incomingLimit = 10_000
 
     /// Writes all lines; the end of the body is the caller's.
     /// - Parameter written: counts bytes, as a sign of life.
@@ -53,6 +55,7 @@ struct AccountExport: Sendable {
             page.append(login, isCurrent: login.id == identity.login)
         }
         try await appendDevices(of: identity.user, to: &page)
+        try await appendRelations(of: identity.user, to: &page)
         try await page.flush(to: &writer, written)
 
         var messages = 0
@@ -108,6 +111,25 @@ struct AccountExport: Sendable {
                 $0.writeJSONField("last_seen_at", device.lastSeen)
             }
         }
+    }
+
+    /// Friends, requests and blocks.
+    private func appendRelations(of user: UserID, to page: inout ExportPage) async throws {
+        let relations = RelationStore(postgres: store.pool)
+        let lists = try await relations.lists(of: user, incomingLimit: Self.incomingLimit)
+        for (record, users) in [
+            ("friend", lists.friends), ("request_from", lists.incoming), ("request_to", lists.outgoing),
+        ] {
+            for user in users { page.append(record, object: ByteBuffer(bytes: try JSONEncoder().encode(user))) }
+        }
+        var last: UserID?
+        repeat {
+            let blocked = try await relations.blocked(by: user, after: last, limit: Self.pageSize)
+            for user in blocked.users {
+                page.append("block", object: ByteBuffer(bytes: try JSONEncoder().encode(user)))
+            }
+            last = blocked.next
+        } while last != nil
     }
 
     /// Bytes that the client took.

@@ -33,7 +33,7 @@ struct GroupOutbox: Sendable {
         do {
             return try await settleOnce(group)
         } catch Failure.epochChanged {
-            try await epochs.verify { [redis] in try await redis.send($0) }
+            try await epochs.verify(on: redis)
             return try await settleOnce(group)
         }
     }

@@ -28,6 +28,9 @@ final class GroupReceipts: Sendable {
     /// How long positions are gathered: those read, and those only delivered, which change with every message.
     private static let windows = (read: Duration.seconds(1), delivered: Duration.seconds(5))
 
+    /// Members of whom one call tells, at most: with 128 to be told they hold Redis for a third of a millisecond.
+    private static let chunk = 32
+
     init(redis: RedisClient, epochs: EpochKeeper) {
         self.redis = redis
         self.epochs = epochs
@@ -86,7 +89,7 @@ final class GroupReceipts: Sendable {
     private func tell(_ group: ConversationID, _ members: [UserID: Moved]) async {
         var rest = Array(members)[...]
         while !rest.isEmpty {
-            let chunk = rest.prefix(Roster.Addressees.chunk)
+            let chunk = rest.prefix(Self.chunk)
             do {
                 try await tell(group, chunk)
             } catch {

@@ -61,7 +61,7 @@ struct MuteRoutes {
             let answer = try await conversations.redis.send(call).string
             if answer == "done" { return }
             guard !isSecondTime, answer?.hasPrefix("epoch") == true else { break }
-            try await conversations.epochs.verify { [redis = conversations.redis] in try await redis.send($0) }
+            try await conversations.epochs.verify(on: conversations.redis)
         }
         throw HTTPProblem(.unavailable, "The other devices could not be told; ask again.")
     }

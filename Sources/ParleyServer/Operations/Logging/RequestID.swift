@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import ParleyWire
 
 /// What names a request in the log: the client's `X-Request-ID`, or one made here. The answer has it in the same header.
 enum RequestID {
@@ -9,7 +10,7 @@ enum RequestID {
     /// - Parameter given: by the client, or a proxy; taken as it is if it is short and plain.
     static func make(given: String?) -> String {
         if let given, (1...64).contains(given.utf8.count), given.utf8.allSatisfy(isPlain) { return given }
-        return String((0..<16).map { _ in "0123456789abcdefghjkmnpqrstvwxyz".randomElement() ?? "0" })
+        return randomName()
     }
 
     private static func isPlain(_ byte: UInt8) -> Bool {

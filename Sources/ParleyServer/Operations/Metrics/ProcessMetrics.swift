@@ -20,40 +20,20 @@ struct ProcessMetrics: MetricsSource {
 
     func collect() -> MetricSamples {
         var samples = MetricSamples()
-        samples.add(.buildInfo, Version.current, BuildInfo.swift, role.rawValue, name, value: 1)
+        samples.add(.buildInfo, Version.current, Version.swift, role.rawValue, name, value: 1)
         samples.add(.logLinesDropped, value: LogSink.standardError.dropped)
         samples.add(.processStart, value: start)
-        samples.add(.processCPU, value: Self.cpuSeconds)
+        samples.add(.processCPU, value: Double(ProcessorShare.used) / 1e9)
         if let pages = Self.residentPages { samples.add(.processMemory, value: pages * Int(getpagesize())) }
         if let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
             samples.add(.processFiles, value: files.count)
         }
-        var limit = rlimit()
-        if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
-            samples.add(.processFileLimit, value: Double(limit.rlim_cur))
-        }
+        if let limit = OpenFiles.softLimit { samples.add(.processFileLimit, value: limit) }
         return samples
-    }
-
-    private static var cpuSeconds: Double {
-        var time = timespec()
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
     private static var residentPages: Int? {
         let fields = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")
         return fields.flatMap { $0.count > 1 ? Int($0[1]) : nil }
-    }
-}
-
-/// What was built.
-enum BuildInfo {
-    static var swift: String {
-        #if compiler(>=6.3)
-            "6.3"
-        #else
-            "6.2"
-        #endif
     }
 }

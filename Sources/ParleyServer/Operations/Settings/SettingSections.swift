@@ -146,7 +146,10 @@ extension Setting {
             \.gateway.capacity,
             .number(in: 1...10_000_000),
             for: [.gateway],
-            "Sockets and waiting polls that this gateway may hold; more are refused with 503"
+            """
+            Sockets and waiting polls that this gateway may hold, as far as there are descriptors for them (`ulimit -n`); \
+            more are refused with 503
+            """
         ),
         Setting(
             "HEARTBEAT_MS",
