@@ -165,6 +165,28 @@ import Testing
         }
     }
 
+    /// The gateway that everybody is told to go to never answers, and the one they were at ends: they come back.
+    @Test(.timeLimit(.minutes(3))) func aMoveThatIsNotAnsweredIsGivenUp() async throws {
+        try await withEcho(fault: .ignore(4)) { gateway, group in
+            let other = gateway.url.replacingOccurrences(of: "127.0.0.1", with: "localhost")
+            var plan = LoadPlan(scenario: "chat", gateways: [gateway.url, other])
+            plan.chat = .init(users: 4, rate: 20)
+            let moves = Task {
+                while try await gateway.counts().messages < 20 { try await Task.sleep(for: .milliseconds(10)) }
+                for url in [gateway.url, other] { try await gateway.sendAway(to: url) }
+                while try await gateway.counts().returns < 4 { try await Task.sleep(for: .milliseconds(10)) }
+                try await gateway.breakConnections()
+            }
+            var run = LoadRun(plan: plan, schedule: Schedule(warmup: 0, duration: 5), group: group)
+            run.drain = 90
+            let report = try await run.run()
+            try await moves.value
+            #expect(report.outcome.violations == Violations())
+            #expect(report.outcome.fleet.unexpectedCloses == 4 && report.outcome.fleet.connected == 4)
+            #expect(report.results.delivered == 2 * report.results.sent && report.results.sent > 0)
+        }
+    }
+
     /// A history longer than a page is read to its end.
     @Test(.timeLimit(.minutes(2))) func longHistoriesAreReadPageByPage() async throws {
         try await withEcho { gateway, group in

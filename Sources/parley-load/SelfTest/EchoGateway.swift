@@ -24,6 +24,8 @@ final class EchoGateway: Sendable {
         case stall(TimeAmount)
         /// Every second sign-up is put off for so many milliseconds.
         case limit(Int)
+        /// The first so many who come back are not answered.
+        case ignore(Int)
         /// Whoever comes back is told to take what they missed from history.
         case resync
     }
@@ -57,10 +59,10 @@ final class EchoGateway: Sendable {
         try await channel.eventLoop.submit { [store] in store.value.sessions.count }.get()
     }
 
-    /// Messages committed so far, and histories asked for.
-    func counts() async throws -> (messages: Int, histories: Int) {
+    /// Messages committed so far, histories asked for, and sessions that came back.
+    func counts() async throws -> (messages: Int, histories: Int, returns: Int) {
         try await channel.eventLoop.submit { [store] in
-            (Int(store.value.sequence), store.value.historiesAsked)
+            (Int(store.value.sequence), store.value.historiesAsked, store.value.returns)
         }.get()
     }
 
@@ -96,6 +98,7 @@ final class EchoStore {
     let fault: EchoGateway.Fault?
     var historiesAsked = 0
     var signUps = 0
+    var returns = 0
     var sessions: [UserID: EchoHandler] = [:]
     private(set) var queues: [UserID: [Entry]] = [:]
     private(set) var histories: [ConversationID: [Event]] = [:]

@@ -86,6 +86,8 @@ final class EchoHandler: ChannelInboundHandler {
         switch operation {
         case .auth(let auth):
             guard let user = UserID(auth.token) else { return }
+            if auth.resume != nil { store.returns += 1 }
+            if case .ignore(let count) = store.fault, 1...count ~= store.returns { return }
             self.user = user
             store.sessions[user]?.close(.replaced)
             store.sessions[user] = self
