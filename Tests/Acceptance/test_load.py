@@ -350,6 +350,20 @@ def test_faults_happen_while_it_runs(mortal, load, tmp_path):
     assert "kill gateway-1" in page and "http-equiv" in page
 
 
+def test_friends_stay_in_sight_when_sessions_move(mortal, load, tmp_path):
+    """A gateway asks its sessions to go to the other one, where they must ask again for whom they watch."""
+    (tmp_path / "faults").write_text("3s stop gateway-1\n5s start gateway-1\n")
+    done = load(
+        "presence", "--stack", mortal.directory / "stack.json", "--users", 60, "--friends", 4, "--rate", 5,
+        "--warmup", 1, "--duration", 18, "--drain", 90, "--seed-users", "--faults", tmp_path / "faults",
+        "--stack-command", ROOT / "Scripts/stack", "--json", tmp_path / "presence.json",
+    )
+    assert "Every promise held." in done.stdout
+    result = json.loads((tmp_path / "presence.json").read_text())
+    assert result["wrong"] == result["leaked"] == 0 and result["violations"] == []
+    assert result["pictures"] > 0 and result["changes_shown"] > 0
+
+
 def test_gateways_killed_under_groups_with_several_devices(mortal, load, tmp_path):
     """A group of 100 with three devices each, and either gateway killed while they write."""
     (tmp_path / "faults").write_text(
