@@ -156,6 +156,16 @@ import Testing
         }
     }
 
+    @Test func `where messages are on another Redis nothing is said of them`() async throws {
+        try await MessagesStack.with { stack in
+            try await gateway(stack, "gateway-1", "url", "u", "sessions", "1", "capacity", "2")
+            _ = try await stack.run("DEL", Keys.epoch)
+            let top = try await lines(stack, "parley_top")
+            #expect(top[0].hasPrefix("redis     of presence, limits and the registry"))
+            #expect(top[1] == "gateways  1, 1 session of 2" && top.count == 4, "\(top)")
+        }
+    }
+
     @Test func `a worker says what it left, why it stands still, and where the gateways are`() async throws {
         try await MessagesStack.with { stack in
             var entry = WorkerEntry(lanes: [0, 1, 2, 5], problem: "connection refused, port = 5432")

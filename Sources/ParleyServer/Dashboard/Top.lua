@@ -90,6 +90,12 @@ redis.register_function{
     if #KEYS + #ARGV > 0 then return redis.error_reply('ERR parley_top takes nothing: FCALL_RO parley_top 0') end
     local now, lines = now_ms(), {}
     local gateways, workers, lanes = read_gateways(), read_workers(now), read_lanes()
+    if #gateways > 0 and redis.call('EXISTS', 'epoch') == 0 then
+      -- A gateway is in the registry after it made an epoch where its messages are.
+      add(lines, 'redis', 'of presence, limits and the registry; messages are on another one: ask parley_top there')
+      add_gateways(lines, gateways, workers, now)
+      return answer(lines)
+    end
     add_epoch(lines, now)
     add_redis(lines, read_info(), now)
     add_gateways(lines, gateways, workers, now)
