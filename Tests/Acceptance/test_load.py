@@ -1,9 +1,12 @@
 """The load generator, as people run it."""
 
 import json
+import os
+import pathlib
 import re
 import resource
 import signal
+import socket
 import subprocess
 import time
 
@@ -76,6 +79,8 @@ def test_groups_with_several_devices(stack, load, tmp_path):
     assert result["delivered"] == result["deliveries_expected"] == 10 * result["acked"] > 0
     assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
     assert "Every promise held." in load("check", tmp_path / "journal").stdout
+    (tmp_path / "journal/chat-1.journal").unlink()
+    assert "1 of the run's 2 journals" in load("check", tmp_path / "journal", code=2).stderr
     assert "multiple of --members" in load("group", *arguments[1:], "--members", 7, code=64).stderr
 
 
@@ -134,6 +139,7 @@ def test_steps_go_up_to_the_limit(stack, load, tmp_path):
     assert [step["rate"] for step in result["steps"]] == [100, 100]
     assert "highest_rate" not in result
     assert "no rate had a p99" in done.stdout
+    assert result["sent"] == result["acked"] > 0, "of the last that was tried"
 
 
 def edit(journal, kind, change):
@@ -261,7 +267,7 @@ def test_interrupted_runs_report_what_they_have(stack, parley_load, tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         for line in process.stdout:
-            if re.match(r" +([2-9]|\d\d+)\.\d ", line):
+            if re.match(r" +([6-9]|\d\d+)\.\d ", line):
                 break
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
@@ -271,6 +277,46 @@ def test_interrupted_runs_report_what_they_have(stack, parley_load, tmp_path):
     assert "ended early: interrupted" in rest
     result = json.loads((tmp_path / "chat.json").read_text())
     assert result["ended_early"] == "interrupted" and result["acked"] > 0 and result["lost"] == 0
+    assert result["duration_s"] < 100 and 50 < result["rate_achieved"] < 200, "of the time that was measured"
+    assert result["generator_cpu_us_per_message"] > 0
+
+
+def test_an_interrupt_ends_a_sign_up_that_nobody_answers(parley_load):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [parley_load, "chat", "--gateways", url, "--users", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert "signing up" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, complaint = process.communicate(timeout=30)  # its own patience would take longer
+        finally:
+            process.kill()
+    assert (process.returncode, complaint) == (2, "parley-load: interrupted\n")
+
+
+def test_a_generator_process_that_dies(stack, parley_load, tmp_path):
+    command = [parley_load, *map(str, chat(stack, "--json", tmp_path / "chat.json", "--processes", 2, duration=120))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if re.match(r" +([3-9]|\d\d+)\.\d ", line):
+                break
+        children = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+        first, _ = sorted(int(pid) for each in children for pid in each.read_text().split())
+        os.kill(first, signal.SIGKILL)
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 2, rest
+    finally:
+        process.kill()
+    assert f"generator process {first} has ended" in rest and "These are the figures so far." in rest
+    assert "Every promise held" not in rest
+    result = json.loads((tmp_path / "chat.json").read_text())
+    assert result["sessions"] == 10 and result["conversations_read"] == 5
+    assert result["acked"] > 0 and result["delivered"] == 2 * result["acked"]
+    assert [result[name] for name in ("lost", "duplicated", "reordered", "leaked")] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("receive", [["long-poll"], ["poll", "--poll-every", "300ms"]])
@@ -302,6 +348,20 @@ def test_faults_happen_while_it_runs(mortal, load, tmp_path):
     assert result["server_cpu_us_per_message"]["total"] > 0
     page = (tmp_path / "chat.html").read_text()
     assert "kill gateway-1" in page and "http-equiv" in page
+
+
+def test_friends_stay_in_sight_when_sessions_move(mortal, load, tmp_path):
+    """A gateway asks its sessions to go to the other one, where they must ask again for whom they watch."""
+    (tmp_path / "faults").write_text("3s stop gateway-1\n5s start gateway-1\n")
+    done = load(
+        "presence", "--stack", mortal.directory / "stack.json", "--users", 60, "--friends", 4, "--rate", 5,
+        "--warmup", 1, "--duration", 18, "--drain", 90, "--seed-users", "--faults", tmp_path / "faults",
+        "--stack-command", ROOT / "Scripts/stack", "--json", tmp_path / "presence.json",
+    )
+    assert "Every promise held." in done.stdout
+    result = json.loads((tmp_path / "presence.json").read_text())
+    assert result["wrong"] == result["leaked"] == 0 and result["violations"] == []
+    assert result["pictures"] > 0 and result["changes_shown"] > 0
 
 
 def test_gateways_killed_under_groups_with_several_devices(mortal, load, tmp_path):

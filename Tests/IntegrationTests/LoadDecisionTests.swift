@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import ParleyWire
 import Testing
@@ -34,7 +35,7 @@ import Testing
 
     private static func map() throws -> LedgerMap {
         let text = """
-            {"run":\(run),"size":2,"conversations":["d:aaaaaaaaaaaa:bbbbbbbbbbbb","d:cccccccccccc:dddddddddddd"],
+            {"run":\(run),"size":2,"ledgers":1,"conversations":["d:aaaaaaaaaaaa:bbbbbbbbbbbb","d:cccccccccccc:dddddddddddd"],
             "devices":[{"user":"aaaaaaaaaaaa","device":"load"},{"user":"bbbbbbbbbbbb","device":"load"},
             {"user":"cccccccccccc","device":"load"},{"user":"dddddddddddd","device":"load"}]}
             """
@@ -139,6 +140,39 @@ import Testing
         #expect(Self.counts(try Self.ledger(leavingOut: 7, [.resynced(device: 1)])) == [1, 0, 0, 0])
     }
 
+    /// After a resync the socket may bring once more what history brought, and no more than once and in order.
+    @Test func theSocketIsJudgedAfterAResyncToo() throws {
+        func counts(leavingOut: Int? = nil, _ arrivals: Int...) throws -> [Int] {
+            let inputs = arrivals.map { Self.inputs[$0] }
+            return Self.counts(try Self.ledger(leavingOut: leavingOut, [.resynced(device: 1)] + inputs))
+        }
+        #expect(try counts(6, 7) == [0, 0, 0, 0])
+        #expect(try counts(7, 7) == [0, 1, 0, 0])
+        #expect(try counts(7, 6) == [0, 1, 0, 0])
+        #expect(try counts(leavingOut: 6, 7, 6) == [0, 0, 1, 0])
+    }
+
+    @Test func manyOfAKindHideNoneOfAnother() {
+        func violations() -> Violations {
+            var violations = Violations()
+            for number in 0..<500 { violations.add(.lost, "\(number)") }
+            violations.add(.leaked, "one")
+            return violations
+        }
+        var all = violations()
+        all += violations()
+        #expect(all.lost == 1000 && all.leaked == 2)
+        #expect(all.items.count { $0.kind == .lost } == Violations.listed)
+        #expect(all.items.count { $0.kind == .leaked } == 2)
+    }
+
+    @Test func aFileThatCannotBeWrittenHidesNoBrokenPromise() {
+        let nowhere = "/nowhere/\(UUID().uuidString)"
+        #expect(save([(nowhere, "")], .brokenPromise) == .brokenPromise)
+        #expect(save([(nowhere, "")], .success) == .couldNotRun)
+        #expect(save([(nil, "")], .success) == .success)
+    }
+
     @Test func latenessIsFollowed() throws {
         var ledger = DeliveryLedger(try Self.map())
         for place in 0...6 { ledger.apply(Self.inputs[place]) }
@@ -197,6 +231,7 @@ import Testing
         #expect(plan.share(0, of: 1).users == plan.users)
         // More processes than pairs: some have none.
         #expect((0..<20).compactMap { plan.share($0, of: 20).chat }.reduce(0) { $0 + $1.users } == 26)
+        #expect((0..<20).count { plan.share($0, of: 20).chat != nil } == plan.share(0, of: 20).chattingShares)
     }
 
     @Test func whoWritesBesidePeopleWhoWatchHasAProcessOfTheirOwn() {
@@ -221,7 +256,7 @@ import Testing
     /// A conversation of more devices than a word has bits.
     @Test func everyDeviceOfABigGroupCounts() throws {
         let devices = (0..<130).map { _ in #"{"user":"aaaaaaaaaaaa","device":"load"}"# }.joined(separator: ",")
-        let text = #"{"run":5,"size":130,"conversations":["g:aaaaaaaaaaaa"],"devices":[\#(devices)]}"#
+        let text = #"{"run":5,"size":130,"ledgers":1,"conversations":["g:aaaaaaaaaaaa"],"devices":[\#(devices)]}"#
         var ledger = DeliveryLedger(try JSONDecoder().decode(LedgerMap.self, from: Data(text.utf8)))
         ledger.apply(.sent(sender: 129, scheduled: 1, isMeasured: true, cidHigh: 0x7001))
         ledger.apply(.acknowledged(index: 0, mid: 100, seq: 1))

@@ -118,6 +118,73 @@ import Testing
         #expect(report.measurement.steps?.results.map(\.rate) == [200, 200])
         #expect(report.measurement.steps?.highest == nil)
         #expect(report.holds)
+        #expect(report.results.acked == report.results.sent && report.results.sent > 0, "those of the last")
+    }
+
+    /// Nobody writes to those who are merely there.
+    @Test func seesAMessageLeakedToAnIdleSession() async throws {
+        try await withEcho(fault: .leak(10)) { gateway, group in
+            var plan = LoadPlan(scenario: "mixed", gateways: [gateway.url])
+            plan.chat = .init(users: 2, rate: 200)
+            plan.idle = 5
+            let report = try await LoadRun(plan: plan, schedule: Schedule(warmup: 0, duration: 1), group: group).run()
+            #expect(report.outcome.violations.leaked > 0)
+            #expect(report.outcome.violations.items.contains { $0.message.contains("who is in no conversation") })
+            #expect(report.exitCode == .brokenPromise)
+        }
+    }
+
+    /// Everybody goes to another gateway when told to, where they may have to take what they missed from history.
+    @Test(arguments: [nil, EchoGateway.Fault.resync])
+    func holdsWhileSessionsMove(_ fault: EchoGateway.Fault?) async throws {
+        try await withEcho(fault: fault) { gateway, group in
+            let other = gateway.url.replacingOccurrences(of: "127.0.0.1", with: "localhost")
+            var plan = LoadPlan(scenario: "chat", gateways: [gateway.url, other])
+            plan.chat = .init(users: 20, rate: 100)
+            plan.idle = 5
+            let interrupt = Interrupt()
+            let moves = Task {
+                for url in [gateway.url, other, gateway.url] {
+                    let before = try await gateway.counts().messages
+                    while try await gateway.counts().messages < before + 100 {
+                        try await Task.sleep(for: .milliseconds(10))
+                    }
+                    try await gateway.sendAway(to: url)
+                }
+                interrupt.press()
+            }
+            var run = LoadRun(plan: plan, schedule: Schedule(warmup: 0, duration: 600), group: group)
+            run.interrupt = interrupt
+            let report = try await run.run()
+            try await moves.value
+            #expect(report.outcome.violations == Violations())
+            #expect(report.outcome.fleet.unexpectedCloses == 0)
+            #expect(report.outcome.fleet.connected == 25)
+            #expect(report.results.delivered == 2 * report.results.sent && report.results.sent > 0)
+            #expect((report.outcome.fleet.resyncs > 0) == (fault != nil))
+        }
+    }
+
+    /// The gateway that everybody is told to go to never answers, and the one they were at ends: they come back.
+    @Test(.timeLimit(.minutes(3))) func aMoveThatIsNotAnsweredIsGivenUp() async throws {
+        try await withEcho(fault: .ignore(4)) { gateway, group in
+            let other = gateway.url.replacingOccurrences(of: "127.0.0.1", with: "localhost")
+            var plan = LoadPlan(scenario: "chat", gateways: [gateway.url, other])
+            plan.chat = .init(users: 4, rate: 20)
+            let moves = Task {
+                while try await gateway.counts().messages < 20 { try await Task.sleep(for: .milliseconds(10)) }
+                for url in [gateway.url, other] { try await gateway.sendAway(to: url) }
+                while try await gateway.counts().returns < 4 { try await Task.sleep(for: .milliseconds(10)) }
+                try await gateway.breakConnections()
+            }
+            var run = LoadRun(plan: plan, schedule: Schedule(warmup: 0, duration: 5), group: group)
+            run.drain = 90
+            let report = try await run.run()
+            try await moves.value
+            #expect(report.outcome.violations == Violations())
+            #expect(report.outcome.fleet.unexpectedCloses == 4 && report.outcome.fleet.connected == 4)
+            #expect(report.results.delivered == 2 * report.results.sent && report.results.sent > 0)
+        }
     }
 
     /// A history longer than a page is read to its end.

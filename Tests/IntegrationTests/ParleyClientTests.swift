@@ -74,6 +74,17 @@ func withEcho(
         }
     }
 
+    @Test func whatIsNotAnsweredNamesTheGateway() async throws {
+        try await withEcho(fault: .stall(.minutes(1))) { gateway, group in
+            let api = ParleyAPI(try GatewayAddress(gateway.url), group: group, timeout: .seconds(1))
+            let conversation = ConversationID.direct(.random(), .random())
+            let error = await #expect(throws: ClientError.self) { try await api.history(of: conversation, token: "t") }
+            #expect(error?.code == .timedOut)
+            #expect(error?.message.hasPrefix("\(gateway.url): no answer to GET ") == true)
+            await api.shutdown()
+        }
+    }
+
     @Test func manyCallsShareFewConnections() async throws {
         try await withEcho { gateway, group in
             let api = ParleyAPI(try GatewayAddress(gateway.url), group: group, connections: 3)

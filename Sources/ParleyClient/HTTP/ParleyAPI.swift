@@ -64,7 +64,9 @@ public struct ParleyAPI: Sendable {
                 return Response(status: answer.status, body: answer.body)
             } catch {
                 await pool.release(connection, reusable: false)
-                guard isReused, method == .GET, error.code == .connectionClosed else { throw error }
+                guard isReused, method == .GET, error.code == .connectionClosed else {
+                    throw ClientError(error.code, "\(address): \(error.message)")
+                }
             }
         }
     }

@@ -7,8 +7,9 @@ import RedisClient
 
 /// One client's socket: the last handler of its channel, confined to the channel's event loop.
 ///
-/// This file holds the session's life: frames in, frames out, heartbeat, close. What it does with its sync queue is in
-/// Session+Sync.swift, with sends in Session+Send.swift, and what is different in groups in Session+Groups.swift.
+/// This file holds the session's life: bytes in, frames out, heartbeat, close. What becomes of a frame that comes in is in
+/// Session+Frames.swift, what it does with its sync queue in Session+Sync.swift, with sends in Session+Send.swift, what is
+/// different in groups in Session+Groups.swift, and how it leaves a gateway that ends in Session+Departure.swift.
 final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -53,7 +54,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     var isPresent = false
     var lastActive: NIODeadline = .distantPast
     /// Questions to Redis that have no bound of their own and are not answered yet.
-    private(set) var unansweredCalls = 0
+    var unansweredCalls = 0
 
     private let visit: Visit?
     /// Its user's, once that is known; nil where nothing is limited.
@@ -62,21 +63,18 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
     private var context: ChannelHandlerContext?
     private var life = Heartbeat()
     private var deadline: Scheduled<Void>?
-    private var badFrames = 0
-    private var isLeaving = false
+    var badFrames = 0
+    var isLeaving = false
     private var isFlushPending = false
     /// When the frames came that are being handled.
     private(set) var readTime = NIODeadline.now()
-    private var lastTyping: NIODeadline = .distantPast
+    var lastTyping: NIODeadline = .distantPast
     var lastPlace: NIODeadline = .now()
 
     /// A third of the time for which Redis takes a silent socket to be there.
     static let placePause = TimeAmount.minutes(5)
 
-    private static let badFrameLimit = 10
     private static let closePatience = TimeAmount.seconds(2)
-    /// A little longer than Redis may take.
-    private static let answerPatience = TimeAmount.seconds(6)
     private static let ping = {
         var buffer = ByteBuffer()
         WebSocketFrame.write(.ping, into: &buffer)
@@ -188,108 +186,6 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         )
     }
 
-    // MARK: Frames in
-
-    private func received(_ message: WebSocketMessage) {
-        switch message {
-        case .text(let text): receivedText(text)
-        case .binary: close(.unsupportedData)
-        case .ping(let payload):
-            var frame = ByteBuffer()
-            WebSocketFrame.write(.pong, payload, into: &frame)
-            write(frame)
-        case .pong: break
-        case .close(let code, _):
-            var frame = ByteBuffer()
-            // The peer's code is echoed (RFC 6455, section 5.5.1).
-            var payload = ByteBuffer()
-            if let code { payload.writeInteger(code) }
-            WebSocketFrame.write(.close, payload, into: &frame)
-            leavePresence(after: .closedByClient(code))
-            metrics.closingAsAsked()
-            finish(with: frame)
-        }
-    }
-
-    private func receivedText(_ text: ByteBuffer) {
-        guard !isLeaving else { return }
-        let frame: ClientFrame
-        do {
-            frame = try ClientFrame.decode(text)
-        } catch {
-            guard stage != .strange else { return close(.unauthorized, "the first frame must be auth") }
-            return refuse(error)
-        }
-        switch (stage, frame.operation) {
-        case (.strange, .auth(let auth)): authenticate(auth)
-        case (.strange, _): close(.unauthorized, "the first frame must be auth")
-        case (_, .auth): refuse(FrameError(.badFrame, "this socket has its user already", id: frame.id))
-        case (.attaching, _): refuse(FrameError(.unavailable, "wait for ready", id: frame.id), retryMilliseconds: 100)
-        case (.attached, _): handle(frame)
-        case (.closing, _): break
-        }
-    }
-
-    private func handle(_ frame: ClientFrame) {
-        guard admits(frame) else { return }
-        switch frame.operation {
-        case .send(let send): submit(send, id: frame.id)
-        case .ack(let q): acknowledge(q)
-        case .ping: write(ServerFrame(.pong(head: cursor), id: frame.id))
-        case .sync(let cursor): rewind(to: cursor, id: frame.id)
-        case .read(let conversation, let seq): read(conversation, seq, id: frame.id)
-        case .typing(let conversation): typing(conversation, id: frame.id)
-        case .active: personIsActive()
-        case .watch(let users): watch(users)
-        case .auth: break
-        case .edit(let edit):
-            submit(.edit(body: edit.body), of: edit.mid, in: edit.conv, cid: edit.cid, id: frame.id)
-        case .delete(let deletion):
-            submit(.delete, of: deletion.mid, in: deletion.conv, cid: deletion.cid, id: frame.id)
-        case .suggest:
-            refuse(FrameError(.invalid, "this operation is not served here", id: frame.id))
-        }
-    }
-
-    /// Shown to the other members' devices, at most every three seconds, and nowhere kept.
-    private func typing(_ conversation: ConversationID, id: FrameID?) {
-        guard let user = identity?.user, !conversation.isDirect || conversation.peer(of: user) != nil else {
-            return refuse(FrameError(.notFound, "no such conversation", id: id))
-        }
-        guard lastTyping + .seconds(3) <= .now() else { return }
-        lastTyping = .now()
-        let notice = UserNotice.typing(conversation: conversation, user: user)
-        guard let peer = conversation.peer(of: user) else { return typingInGroup(conversation, user, notice, id: id) }
-        let arguments = [user.description, peer.description, notice.payload]
-        let command = RedisFunctions.call("typing", keys: [Keys.conversation(conversation)], arguments)
-        hub.connection(of: self).send(command) { _ in }
-    }
-
-    /// Whether this socket may ask Redis one thing more; the connection is everybody's.
-    func beginCall(id: FrameID?) -> Bool {
-        guard unansweredCalls < services.configuration.maximumUnansweredSends else {
-            refuse(FrameError(.rateLimited, "too many unanswered frames", id: id), retryMilliseconds: 100)
-            return false
-        }
-        unansweredCalls += 1
-        return true
-    }
-
-    func endCall() {
-        unansweredCalls -= 1
-        closeWhenAnswered()
-    }
-
-    /// Answers a frame with an error; the tenth bad one ends the connection.
-    func refuse(_ error: FrameError, retryMilliseconds: Int64? = nil, _ activity: Activity = .frame) {
-        metrics.refused(error.code)
-        services.refusals.count(activity, error.code)
-        write(ServerFrame(error, retryMilliseconds: retryMilliseconds))
-        guard error.code == .badFrame else { return }
-        badFrames += 1
-        if badFrames >= Self.badFrameLimit { close(.badFrames) }
-    }
-
     // MARK: Frames out
 
     func write(_ frame: ServerFrame) {
@@ -326,34 +222,6 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         }
     }
 
-    /// Tells the client to go to another gateway, and ends the session within the drain window. Its last quarter is for
-    /// the client to move: the new connection first, the end of this one after.
-    func drain() {
-        guard stage != .closing else { return }
-        let quarter = services.configuration.drainWindow.nanoseconds / 4
-        let wait = TimeAmount.nanoseconds(.random(in: 0...3 * quarter))
-        tellToGo(.drain, after: wait, to: services.alternative)
-        eventLoop.assumeIsolated().scheduleTask(in: wait + .nanoseconds(quarter)) { self.leave() }
-    }
-
-    func tellToGo(_ reason: DepartureReason, after wait: TimeAmount, to url: String?) {
-        let milliseconds = wait.nanoseconds / 1_000_000
-        write(
-            ServerFrame(.goaway(.init(reason: reason.rawValue, reconnectMilliseconds: milliseconds, url: url)))
-        )
-    }
-
-    /// Takes no more frames, answers those that it took, and closes.
-    private func leave() {
-        isLeaving = true
-        closeWhenAnswered()
-        eventLoop.assumeIsolated().scheduleTask(in: Self.answerPatience) { self.close(.drain) }
-    }
-
-    func closeWhenAnswered() {
-        if isLeaving, sends.count == 0, unansweredCalls == 0 { close(.drain) }
-    }
-
     /// Sends a close frame and waits a little for the client's, so that the code is not lost in a reset.
     func close(_ code: CloseCode, _ reason: String? = nil) {
         guard stage != .closing else { return }
@@ -365,7 +233,7 @@ final class Session: ChannelInboundHandler, QueueReader, @unchecked Sendable {
         finish(with: frame)
     }
 
-    private func finish(with frame: ByteBuffer) {
+    func finish(with frame: ByteBuffer) {
         guard let context else { return }
         stage = .closing
         let channel = context.channel

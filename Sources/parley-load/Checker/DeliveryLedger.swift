@@ -25,10 +25,13 @@ struct DeliveryLedger: Sendable {
     }
 
     struct Device: Sendable {
+        /// Of what it has, from the socket and from history.
         var highestSeq: Int64 = 0
+        /// Of what the socket brought since the last resync.
+        var highestOnSocket: Int64 = 0
         var distinct: Int64 = 0
-        /// Was told to take what it missed from history: its devices' rule, by message id, holds from then on, and
-        /// not the order on the socket.
+        /// Was told to take what it missed from history: what the socket brings later may be there already, and may
+        /// have left out some.
         var didResync = false
     }
 
@@ -91,6 +94,7 @@ struct DeliveryLedger: Sendable {
             return delivered(tag, to: device, mid: mid, seq: seq)
         case .resynced(let device):
             devices[device].didResync = true
+            devices[device].highestOnSocket = 0
             return .none
         case .caughtUp(let tag, let device, let mid, let seq):
             return caughtUp(tag, to: device, mid: mid, seq: seq)
@@ -160,17 +164,15 @@ struct DeliveryLedger: Sendable {
 
     private mutating func delivered(_ tag: MessageTag?, to device: Int, mid: UInt64, seq: Int64) -> Arrival {
         guard let index = place(of: tag, for: device, mid: mid, seq: seq) else { return .foreign }
-        if devices[device].didResync { return reach(index, device) }
-        guard !hasReached(index, device) else {
-            violations.add(.duplicated, "\(describe(index)) reached \(name(device)) twice")
-            return .repeated
-        }
-        if seq <= devices[device].highestSeq {
+        let highest = devices[device].highestOnSocket
+        if seq <= highest {
+            let isAgain = hasReached(index, device)
             violations.add(
-                .reordered,
-                "\(describe(index)) reached \(name(device)) after seq \(devices[device].highestSeq)"
+                isAgain ? .duplicated : .reordered,
+                "\(describe(index)) reached \(name(device)) \(isAgain ? "again, " : "")after seq \(highest)"
             )
         }
+        devices[device].highestOnSocket = max(highest, seq)
         return reach(index, device)
     }
 

@@ -5,7 +5,7 @@ import Foundation
 /// The first line is the map as JSON; then a line an input, its kind in one letter (``line(of:)``); the last line is
 /// `end`. A journal without it was cut off.
 final class Journal {
-    static let version = "parley-load journal 1"
+    static let version = "parley-load journal 2"
     static let end = "end"
     /// Bytes collected before they are written.
     private static let chunk = 1 << 16

@@ -14,10 +14,17 @@ struct LedgerMap: Codable, Sendable {
     var conversations: [ConversationID]
     /// Devices a conversation.
     var size: Int
+    /// Ledgers of the run, of which this is one's.
+    var ledgers: Int
 
     /// - Parameter seats: those of each conversation together, in the conversations' order.
-    init(_ conversations: [ConversationID], _ seats: [Seat], run: UInt32 = .random(in: 0..<1 << 22)) {
-        self.run = run
+    init(
+        _ conversations: [ConversationID],
+        _ seats: [Seat],
+        ledgers: Int = 1,
+        run: UInt32 = .random(in: 0..<1 << 22)
+    ) {
+        (self.run, self.ledgers) = (run, ledgers)
         self.conversations = conversations
         size = conversations.isEmpty ? 1 : seats.count / conversations.count
         devices = seats.map { Device(user: $0.user, device: $0.device) }

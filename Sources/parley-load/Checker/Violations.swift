@@ -1,6 +1,6 @@
 /// What broke the promise. Zero everywhere, or the run failed.
 struct Violations: Equatable, Codable, Sendable {
-    enum Kind: String, Codable, Sendable {
+    enum Kind: String, CaseIterable, Codable, Sendable {
         /// Acknowledged, and missing on a device or in history.
         case lost
         /// A second copy on a device or in history, or a second identity.
@@ -19,7 +19,7 @@ struct Violations: Equatable, Codable, Sendable {
         var message: String
     }
 
-    /// So many are listed; all are counted.
+    /// So many of a kind are listed; all are counted.
     static let listed = 100
 
     private(set) var lost = 0
@@ -27,7 +27,7 @@ struct Violations: Equatable, Codable, Sendable {
     private(set) var reordered = 0
     private(set) var leaked = 0
     private(set) var wrong = 0
-    /// The first of them.
+    /// The first of each kind.
     private(set) var items: [Item] = []
 
     var isEmpty: Bool { lost + duplicated + reordered + leaked + wrong == 0 }
@@ -41,7 +41,12 @@ struct Violations: Equatable, Codable, Sendable {
         case .leaked: leaked += count
         case .wrong: wrong += count
         }
-        if items.count < Self.listed { items.append(Item(kind: kind, message: message)) }
+        list(Item(kind: kind, message: message))
+    }
+
+    private mutating func list(_ item: Item) {
+        guard items.count < Self.listed || items.count(where: { $0.kind == item.kind }) < Self.listed else { return }
+        items.append(item)
     }
 
     static func += (left: inout Violations, right: Violations) {
@@ -50,6 +55,6 @@ struct Violations: Equatable, Codable, Sendable {
         left.reordered += right.reordered
         left.leaked += right.leaked
         left.wrong += right.wrong
-        left.items += right.items.prefix(listed - left.items.count)
+        for item in right.items { left.list(item) }
     }
 }

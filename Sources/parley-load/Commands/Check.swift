@@ -20,16 +20,20 @@ struct Check: AsyncParsableCommand {
             guard !journals.isEmpty else { throw LoadError("there is no journal in \(directory)") }
             var violations = Violations()
             var isWhole = true
+            var (expected, acknowledged) = (0, 0)
             for name in journals {
                 var reader = try JournalReader(path: "\(directory)/\(name)")
                 try reader.read()
                 let (ledger, verdict) = (reader.ledger, reader.ledger.verdict())
                 isWhole = isWhole && reader.isWhole
+                expected = max(expected, ledger.map.ledgers)
                 violations += verdict
+                let isAcknowledged = ledger.messages.count { $0.isAcknowledged }
+                acknowledged += isAcknowledged
                 say("\(name)\(reader.isWhole ? "" : " (cut off)")")
                 printTable([
                     ("sent", "\(ledger.messages.count)"),
-                    ("acknowledged", "\(ledger.messages.count { $0.isAcknowledged })"),
+                    ("acknowledged", "\(isAcknowledged)"),
                     ("histories", "\(ledger.conversationsRead)"),
                     ("lost", "\(verdict.lost)"),
                     ("duplicated", "\(verdict.duplicated)"),
@@ -39,8 +43,16 @@ struct Check: AsyncParsableCommand {
             }
             for item in violations.items { say("  \(item.kind.rawValue): \(item.message)") }
             guard isWhole else { throw LoadError("a journal was cut off: its run did not come to an end") }
-            say(violations.isEmpty ? "\nEvery promise held." : "\nA promise was BROKEN: see above.")
-            return violations.isEmpty ? .success : .brokenPromise
+            if !violations.isEmpty {
+                say("\nA promise was BROKEN: see above.")
+                return .brokenPromise
+            }
+            guard journals.count == expected else {
+                throw LoadError("\(directory) holds \(journals.count) of the run's \(expected) journals")
+            }
+            guard acknowledged > 0 else { throw LoadError("no message was acknowledged: there is nothing to judge") }
+            say("\nEvery promise held.")
+            return .success
         }
     }
 }

@@ -2,7 +2,7 @@ import ArgumentParser
 
 struct Mixed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Everything at once: pairs that chat, among many more sessions that are merely there.",
+        abstract: "Pairs of users chat among many more sessions that are merely there.",
         discussion: "Every message is checked, as in chat."
     )
 

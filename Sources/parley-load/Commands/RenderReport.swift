@@ -17,7 +17,7 @@ struct RenderReport: ParsableCommand {
         do throws(LoadError) {
             try write(HTMLReport.render(json: Self.json(at: results)), to: html)
         } catch {
-            FileHandle.standardError.write(Data("parley-load: \(error)\n".utf8))
+            complain(error)
             throw ExitCode(2)
         }
     }

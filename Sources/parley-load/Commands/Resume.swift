@@ -56,8 +56,7 @@ struct Resume: AsyncParsableCommand {
             )
             let result = try await run.run()
             result.printTable()
-            if let json { try write(resultJSON(result), to: json) }
-            return result.incomplete == 0 ? .success : .brokenPromise
+            return save([(json, try resultJSON(result))], result.incomplete == 0 ? .success : .brokenPromise)
         }
     }
 }

@@ -90,11 +90,30 @@ struct RunOptions: ParsableArguments {
     private func finish(_ report: RunReport) throws -> ExitCode {
         report.printTable()
         let result = try resultJSON(report)
-        if let json { try write(result, to: json) }
-        if let html { try write(HTMLReport.render(json: result), to: html) }
-        if !report.holds { return .brokenPromise }
-        return report.outcome.trouble == nil ? .success : .couldNotRun
+        return save([(json, result), (html, html == nil ? "" : HTMLReport.render(json: result))], report.exitCode)
     }
+}
+
+extension RunReport {
+    var exitCode: ExitCode { !holds ? .brokenPromise : doubt == nil ? .success : .couldNotRun }
+}
+
+/// Writes those files that have a path. What cannot be written must not hide a broken promise.
+func save(_ files: [(path: String?, text: String)], _ code: ExitCode) -> ExitCode {
+    var code = code
+    for case (let path?, let text) in files {
+        do throws(LoadError) {
+            try write(text, to: path)
+        } catch {
+            complain(error)
+            if code.isSuccess { code = .couldNotRun }
+        }
+    }
+    return code
+}
+
+func complain(_ error: any CustomStringConvertible) {
+    FileHandle.standardError.write(Data("parley-load: \(error)\n".utf8))
 }
 
 extension ExitCode {
@@ -102,8 +121,9 @@ extension ExitCode {
     static let couldNotRun = ExitCode(2)
 }
 
-/// Runs a command's body with an event loop; errors become a line for the person who started it and an exit code.
-func reporting(_ body: (MultiThreadedEventLoopGroup) async throws -> ExitCode) async throws {
+/// Runs a command's body with an event loop, and ends the process; errors become a line for the person who started it
+/// and an exit code.
+func reporting(_ body: (MultiThreadedEventLoopGroup) async throws -> ExitCode) async throws -> Never {
     // A generator process that ended is noticed by its answers.
     signal(SIGPIPE, SIG_IGN)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -111,11 +131,11 @@ func reporting(_ body: (MultiThreadedEventLoopGroup) async throws -> ExitCode) a
     do {
         code = try await body(group)
     } catch let error as any CustomStringConvertible {
-        FileHandle.standardError.write(Data("parley-load: \(error)\n".utf8))
+        complain(error)
         code = .couldNotRun
     }
-    try await group.shutdownGracefully()
-    if !code.isSuccess { throw code }
+    // What was left to itself when it was interrupted does not hold the process.
+    exit(code.rawValue)
 }
 
 /// Raises this process's bound on descriptors as far as the system lets it.

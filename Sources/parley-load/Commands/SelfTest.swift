@@ -43,10 +43,7 @@ struct SelfTest: AsyncParsableCommand {
             if step > 0 { schedule.steps = .init(first: rate, increment: step, limit: 50) }
             let report = try await LoadRun(plan: plan, schedule: schedule, group: group).run()
             report.printTable()
-            if let json { try write(resultJSON(report), to: json) }
-            try await gateway.stop()
-            try await servers.shutdownGracefully()
-            return report.holds ? .success : .brokenPromise
+            return save([(json, try resultJSON(report))], report.exitCode)
         }
     }
 }

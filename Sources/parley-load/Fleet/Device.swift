@@ -30,7 +30,7 @@ class Device {
     var credentials: Credentials
     private(set) var socket: ParleySocket?
     /// On its way to replace `socket`, at the gateway that `goaway` named.
-    private var successor: (socket: ParleySocket, gatewayIndex: Int)?
+    private var successor: (socket: ParleySocket, gatewayIndex: Int, deadline: Scheduled<Void>)?
     /// Polls, answered or not.
     var requests = 0
     var isReady = false
@@ -42,6 +42,8 @@ class Device {
     private var needsAck = false
     /// Up to where a socket brings what the one before it brought.
     private var overlap: Int64 = 0
+    /// For a gateway to say that it is ready.
+    private static let patience = TimeAmount.seconds(20)
     var isClosed = false
     /// Its person has left and may come back.
     private(set) var isAway = false
@@ -91,7 +93,11 @@ class Device {
         socket.onText = { self.received($0) }
         socket.onClose = { self.ended($0, $1) }
         socket.send(ClientFrame(.auth(.init(token: credentials.token, device: seat.device, resume: cursor))))
-        readyDeadline = eventLoop.assumeIsolated().scheduleTask(in: .seconds(20)) { socket.abort() }
+        readyDeadline = giveUp(socket)
+    }
+
+    private func giveUp(_ socket: ParleySocket) -> Scheduled<Void> {
+        eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { socket.abort() }
     }
 
     private func received(_ text: ByteBuffer) {
@@ -194,10 +200,11 @@ class Device {
         ParleySocket.connect(to: target.address, at: target.socketAddress, on: eventLoop, options: options) {
             // Where this fails, the old socket stays, or its end says how to go on.
             guard case .success(let socket) = $0 else { return }
-            guard self.isReady, !self.isClosed, !self.isAway else { return socket.abort() }
-            self.successor = (socket, index)
+            guard self.isReady, !self.isClosed, !self.isAway, self.successor == nil else { return socket.abort() }
+            self.successor = (socket, index, self.giveUp(socket))
             socket.onText = { self.received(fromSuccessor: $0) }
             socket.onClose = { _, reason in
+                self.successor?.deadline.cancel()
                 self.successor = nil
                 // The old one was replaced by one that did not come to be.
                 if self.socket == nil { self.ended(nil, reason) }
@@ -209,9 +216,10 @@ class Device {
     }
 
     private func received(fromSuccessor text: ByteBuffer) {
-        guard let (socket, index) = successor, let frame = try? ServerFrame.decode(text),
+        guard let (socket, index, deadline) = successor, let frame = try? ServerFrame.decode(text),
             case .ready(let ready) = frame.operation
         else { return }
+        deadline.cancel()
         successor = nil
         if let old = self.socket {
             (old.onText, old.onClose) = (nil, nil)
@@ -238,7 +246,7 @@ class Device {
     /// Leaves as a person does.
     func goAway() {
         (isAway, isReady) = (true, false)
-        socket?.close(.normal)
+        closeAll()
     }
 
     /// Its connection is lost, and it does not come back by itself.
@@ -256,6 +264,15 @@ class Device {
     func close() {
         if needsAck { acknowledge() }
         isClosed = true
+        closeAll()
+    }
+
+    private func closeAll() {
         socket?.close(.normal)
+        guard let (socket, _, deadline) = successor else { return }
+        deadline.cancel()
+        successor = nil
+        (socket.onText, socket.onClose) = (nil, nil)
+        socket.close(.normal)
     }
 }

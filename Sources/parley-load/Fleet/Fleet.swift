@@ -81,7 +81,7 @@ final class Fleet {
     func arrived(_ ready: ServerFrame.Ready, _ device: Device) -> Bool {
         counts.connected += 1
         guard !hasArrived[device.index] else {
-            if ready.mode == .resync { counts.resyncs += 1 }
+            moved(ready)
             return false
         }
         hasArrived[device.index] = true
@@ -89,6 +89,10 @@ final class Fleet {
         connectNext()
         if counts.arrived == devices.count { finish(nil) }
         return true
+    }
+
+    func moved(_ ready: ServerFrame.Ready) {
+        if ready.mode == .resync { counts.resyncs += 1 }
     }
 
     /// A device left of its own.

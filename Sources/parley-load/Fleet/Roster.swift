@@ -7,6 +7,8 @@ import ParleyWire
 struct Roster {
     /// Requests under way at each gateway.
     static let window = 16
+    /// How long a request may be put off by the gateways' limits, in milliseconds.
+    static let patience: Int64 = 30_000
 
     let gateways: [Target]
     let group: any EventLoopGroup
@@ -102,7 +104,8 @@ struct Roster {
                     var mine: [(Int, Made)] = []
                     do throws(ClientError) {
                         for index in stride(from: worker, to: count, by: workers) where !Task.isCancelled {
-                            mine.append((index, try await make(index, api)))
+                            let made = try await patiently { () throws(ClientError) in try await make(index, api) }
+                            mine.append((index, made))
                         }
                         return .success(mine)
                     } catch {
@@ -125,5 +128,27 @@ struct Roster {
         for api in apis { await api.shutdown() }
         if let failure = outcome.1 { throw failure }
         return outcome.0
+    }
+
+    /// Waits where a limit says for how long.
+    private func patiently<Made: Sendable>(
+        _ make: () async throws(ClientError) -> Made
+    ) async throws(ClientError) -> Made {
+        var left = Self.patience
+        while true {
+            let refusal: ClientError
+            do throws(ClientError) {
+                return try await make()
+            } catch {
+                refusal = error
+            }
+            guard refusal.code == .refused(.rateLimited) else { throw refusal }
+            let wait = max(refusal.retryMilliseconds ?? 1000, 1)
+            left -= wait
+            guard left >= 0, (try? await Task.sleep(for: .milliseconds(wait))) != nil else {
+                let remedy = "raise the gateways' PARLEY_LIMITS, or take --seed-users"
+                throw ClientError(refusal.code, "\(refusal.message) (\(remedy))")
+            }
+        }
     }
 }

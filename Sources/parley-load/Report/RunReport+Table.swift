@@ -12,16 +12,28 @@ extension RunReport {
         say("")
         parley_load.printTable(rows)
         printSteps()
-        for item in outcome.violations.items.prefix(20) { say("  \(item.kind.rawValue): \(item.message)") }
-        if outcome.violations.items.count > 20 { say("  … (--json lists \(outcome.violations.items.count))") }
+        for kind in Violations.Kind.allCases {
+            let items = outcome.violations.items.filter { $0.kind == kind }
+            for item in items.prefix(20) { say("  \(kind.rawValue): \(item.message)") }
+            if items.count > 20 { say("  … (--json lists \(items.count))") }
+        }
         for fault in faults ?? [] { say("  \(pad(number(fault.s), 6)) s   \(fault.what)") }
         if let endedEarly { say("\nThe run ended early: \(endedEarly). These are the figures so far.") }
-        say(holds ? "\nEvery promise held." : "\nA promise was BROKEN: see above.")
+        say("\n" + verdict)
+    }
+
+    private var verdict: String {
+        if !holds { return "A promise was BROKEN: see above." }
+        guard let doubt else {
+            let isSample = outcome.conversationsRead < outcome.conversations
+            return "Every promise held." + (isSample ? " Of the histories a random sample was read back." : "")
+        }
+        return "Nothing that was checked was broken, but not everything could be: \(doubt)."
     }
 
     private func presenceRows() -> [(String, String)] {
         let changes = [
-            ("changes", "\(results.sent), \(number(Double(results.sent) / duration)) a second"),
+            ("changes", "\(results.sent), \(number(perSecond(Double(results.sent)))) a second"),
             ("shown to friends", "\(results.delivered)"),
             ("change to socket, ms", line(results.latency.summary)),
         ]
@@ -48,7 +60,7 @@ extension RunReport {
             ("duplicated", "\(violations.duplicated)"),
             ("reordered", "\(violations.reordered)"),
             ("leaked", "\(violations.leaked)"),
-            ("histories read back", "\(outcome.conversationsRead)"),
+            ("histories read back", "\(outcome.conversationsRead) of \(outcome.conversations)"),
             ("errors", errors.isEmpty ? "0" : errors.joined(separator: "   ")),
         ]
     }
@@ -110,7 +122,7 @@ extension RunReport {
         let limit = number(steps.limit)
         say(
             steps.highest.map { "\n  highest rate with p99 ≤ \(limit) ms: \(number($0)) messages a second" }
-                ?? "\n  no rate had a p99 of \(limit) ms or less"
+                ?? "\n  no rate had a p99 of \(limit) ms or less: the figures above are of the last that was tried"
         )
     }
 

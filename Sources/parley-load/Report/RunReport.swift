@@ -1,8 +1,6 @@
 /// What a run comes to.
 struct RunReport: Sendable {
     let plan: LoadPlan
-    /// Of the measurement, or of each step, in seconds.
-    let duration: Double
     let processes: Int
     let connectSeconds: Double
     let measurement: Measurement
@@ -12,6 +10,8 @@ struct RunReport: Sendable {
     let rssPerSession: Double?
 
     var results: PhaseResults { measurement.results }
+    /// Of the measurement, or of a step, in seconds.
+    var duration: Double { rounded(measurement.seconds) }
 
     /// Why the run was shorter than planned, or cannot be judged to its end.
     var endedEarly: String? { measurement.endedEarly ?? outcome.trouble }
@@ -24,15 +24,20 @@ struct RunReport: Sendable {
             && (!mustHoldSessions || fleet.connected == fleet.devices && fleet.unexpectedCloses == 0)
     }
 
-    var rateAchieved: Double { rounded(Double(results.acked) / duration) }
-    var deliveriesPerSecond: Double { rounded(Double(results.delivered) / duration) }
+    /// Why not everything can be told, where nothing was seen to be broken.
+    var doubt: String? {
+        outcome.trouble ?? (plan.chat != nil && results.acked == 0 ? "no message was acknowledged" : nil)
+    }
+
+    var rateAchieved: Double { perSecond(Double(results.acked)) }
+    var deliveriesPerSecond: Double { perSecond(Double(results.delivered)) }
     var connectsPerSecond: Double { rounded(Double(plan.sessions) / max(connectSeconds, 0.001)) }
     var serverCost: ServerCost? { measurement.server?.perMessage(results.sent) }
 
     /// Processor time of all server processes for a session that is merely there, in microseconds a second.
     var idleCPU: Double? {
         guard plan.chat == nil, let server = measurement.server, plan.sessions > 0 else { return nil }
-        return rounded(server.cpu.values.reduce(0, +) / duration / Double(plan.sessions))
+        return perSecond(server.cpu.values.reduce(0, +) / Double(plan.sessions))
     }
 
     /// From the first fault until all sessions were there again and stayed, in seconds, to a second of the timeline; nil
@@ -46,6 +51,10 @@ struct RunReport: Sendable {
         return rounded(points[missing + 1].s - fault)
     }
 
+    func perSecond(_ total: Double) -> Double {
+        duration == 0 ? 0 : rounded(total / duration)
+    }
+
     func perMessage(_ total: Double) -> Double? {
         results.sent == 0 ? nil : rounded(total / Double(results.sent))
     }
@@ -56,7 +65,8 @@ extension RunReport: Encodable {
     private enum Key: String, CodingKey {
         case scenario, users, rate, duration_s, processes, gateways
         case sent, acked, deliveries_expected, delivered, lost, duplicated, reordered, leaked, violations
-        case errors, errors_undisturbed, reconnect_seconds, unexpected_closes, resyncs, conversations_read, ended_early
+        case errors, errors_undisturbed, reconnect_seconds, unexpected_closes, resyncs, ended_early
+        case conversations, conversations_read
         case latency_ms, ack_ms, latency_curve, rate_achieved, deliveries_per_second, members, devices
         case server_cpu_us_per_message, generator_cpu_us_per_message, rss_kb_per_session, bytes_per_message
         case redis_calls_per_message, timeline, faults, steps, highest_rate
@@ -74,6 +84,8 @@ extension RunReport: Encodable {
         try json.encode(processes, forKey: .processes)
         try json.encode(plan.gateways.count, forKey: .gateways)
         try json.encodeIfPresent(endedEarly, forKey: .ended_early)
+        try json.encode(outcome.violations.leaked, forKey: .leaked)
+        try json.encode(outcome.violations.items, forKey: .violations)
         try json.encode(measurement.timeline, forKey: .timeline)
         try json.encodeIfPresent(faults, forKey: .faults)
         try json.encodeIfPresent(reconnectSeconds, forKey: .reconnect_seconds)
@@ -81,7 +93,7 @@ extension RunReport: Encodable {
         try json.encodeIfPresent(idleCPU, forKey: .server_cpu_us_per_session_second)
         if plan.receive != nil {
             try json.encode(results.usage.requests, forKey: .http_requests)
-            try json.encode(rounded(Double(results.usage.requests) / duration), forKey: .http_requests_per_second)
+            try json.encode(perSecond(Double(results.usage.requests)), forKey: .http_requests_per_second)
         }
         try encodeFleet(&json)
         // Where both are, messages alone have latencies.
@@ -106,7 +118,7 @@ extension RunReport: Encodable {
         try json.encode(presence.rate, forKey: .rate)
         try json.encode(presence.friends, forKey: .friends)
         try json.encode(results.sent, forKey: .changes)
-        try json.encode(rounded(Double(results.sent) / duration), forKey: .changes_per_second)
+        try json.encode(perSecond(Double(results.sent)), forKey: .changes_per_second)
         try json.encode(results.delivered, forKey: .changes_shown)
         try json.encode(results.latency.summary, forKey: .latency_ms)
         try json.encode(results.latency.curve, forKey: .latency_curve)
@@ -115,7 +127,6 @@ extension RunReport: Encodable {
         try json.encode(outcome.violations.wrong, forKey: .wrong)
         try json.encode(results.gone.count, forKey: .gone_shown)
         try json.encode(results.gone.summary, forKey: .gone_ms)
-        try json.encode(outcome.violations.items, forKey: .violations)
     }
 
     private func encodeMessages(_ chat: LoadPlan.Chat, _ json: inout KeyedEncodingContainer<Key>) throws {
@@ -128,10 +139,9 @@ extension RunReport: Encodable {
         try json.encode(violations.lost, forKey: .lost)
         try json.encode(violations.duplicated, forKey: .duplicated)
         try json.encode(violations.reordered, forKey: .reordered)
-        try json.encode(violations.leaked, forKey: .leaked)
-        try json.encode(violations.items, forKey: .violations)
         try json.encode(results.errors, forKey: .errors)
         if faults != nil { try json.encode(results.undisturbedErrors, forKey: .errors_undisturbed) }
+        try json.encode(outcome.conversations, forKey: .conversations)
         try json.encode(outcome.conversationsRead, forKey: .conversations_read)
         try json.encode(results.latency.summary, forKey: .latency_ms)
         try json.encode(results.ack.summary, forKey: .ack_ms)

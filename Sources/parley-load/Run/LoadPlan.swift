@@ -54,6 +54,8 @@ struct LoadPlan: Codable, Sendable {
     /// Which share of the whole this is, and of how many.
     var share = 0
     var shares = 1
+    /// How many of the shares have conversations.
+    var chattingShares = 1
 
     /// Users of this share.
     var users: Int { (chat?.users ?? 0) + (presence?.users ?? 0) + idle }
@@ -75,6 +77,7 @@ struct LoadPlan: Codable, Sendable {
         plan.idle = part(of: idle, in: all)
         if let chat {
             let users = chat.members * part(of: chat.users / chat.members, in: writing)
+            plan.chattingShares = min(writing.count, chat.users / chat.members)
             plan.chat?.users = users
             plan.chat?.rate = chat.rate * Double(users) / Double(chat.users)
             if users == 0 { plan.chat = nil }

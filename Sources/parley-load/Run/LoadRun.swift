@@ -17,18 +17,20 @@ struct LoadRun: Sendable {
     let group: MultiThreadedEventLoopGroup
     var interrupt = Interrupt()
 
+    private static let settling = Duration.seconds(2)
+
     func run() async throws -> RunReport {
         let workers = try makeWorkers()
         say(plan.seedDatabase == nil ? "signing up \(plan.users) users" : "seeding \(plan.users) users")
         let begun = NIODeadline.now()
-        try await workers.perform(.signUp)
+        try await prepare(workers, .signUp)
         say("have them in \(number(seconds(since: begun))) s")
         let before = await meter?.sample()
 
         let gateways = plan.gateways.count
         say("connecting \(plan.sessions) devices to \(gateways) gateway\(gateways == 1 ? "" : "s")")
         let start = NIODeadline.now()
-        try await workers.perform(.connect)
+        try await prepare(workers, .connect)
         let connectSeconds = seconds(since: start)
         say("connected in \(number(connectSeconds)) s")
         let connected = await meter?.sample()
@@ -36,17 +38,30 @@ struct LoadRun: Sendable {
         let measurement = try await measure(workers)
         // Idle sessions alone are weighed when they were held for a while: what connecting took is then given back.
         let weighed = plan.chat == nil ? await meter?.sample() : connected
-        say(plan.chat == nil ? "closing" : "reading histories back")
+        let outcome = try await finish(workers)
         return RunReport(
             plan: plan,
-            duration: schedule.duration,
             processes: processes,
             connectSeconds: connectSeconds,
             measurement: measurement,
-            outcome: try await workers.finish(),
+            outcome: outcome,
             faults: faults?.marks,
             rssPerSession: before.flatMap { weighed?.since($0).rssPerSession(plan.sessions) }
         )
+    }
+
+    private func prepare(_ workers: WorkerGroup, _ request: WorkerRequest) async throws {
+        let isDone: Void? = try await interrupt.during { try await workers.prepare(request) }
+        if isDone == nil { throw LoadError("interrupted") }
+    }
+
+    /// The judgement by what histories say too; without them where that is interrupted.
+    private func finish(_ workers: WorkerGroup) async throws -> Outcome {
+        var outcome = await workers.outcome(.judge)
+        say(plan.chat == nil ? "closing" : "reading histories back")
+        if let whole = try await interrupt.during({ await workers.outcome(.finish) }) { return whole }
+        outcome.trouble = outcome.trouble ?? "interrupted while histories were read back"
+        return outcome
     }
 
     private func makeWorkers() throws -> WorkerGroup {
@@ -65,7 +80,10 @@ struct LoadRun: Sendable {
             interrupt: interrupt
         )
         guard let faults else { return try await phases.run() }
-        return try await faults.during { try await phases.run() }
+        let measurement = try await faults.during { try await phases.run() }
+        // What came back last may still bring something a second time.
+        try await Task.sleep(for: Self.settling)
+        return measurement
     }
 
     private func seconds(since start: NIODeadline) -> Double {

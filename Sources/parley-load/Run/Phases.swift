@@ -2,8 +2,10 @@ import NIOCore
 
 /// What was measured between connecting and reading back.
 struct Measurement: Sendable {
-    /// In steps, of the highest rate that held.
+    /// In steps, of the highest rate that held; as long as none has, of the last that was tried.
     var results = PhaseResults()
+    /// How long that was measured.
+    var seconds = 0.0
     /// What the servers used meanwhile.
     var server: ServerFigures?
     var steps: Schedule.Steps?
@@ -35,10 +37,14 @@ struct Phases: Sendable {
             var tried = Measurement()
             let isDrained = try await phase(factor: rate / fullRate, &ticker, &tried)
             measurement.endedEarly = tried.endedEarly
-            guard tried.endedEarly == nil else { break }
-            let step = steps.measured(tried.results, rate: rate, seconds: schedule.duration, isDrained: isDrained)
-            say("\(number(rate)) a second: p99 \(milliseconds(step.p99)) ms, \(step.holds ? "holds" : "too slow")")
-            if step.holds { (measurement.results, measurement.server) = (tried.results, tried.server) }
+            if tried.endedEarly == nil {
+                let step = steps.measured(tried.results, rate: rate, seconds: tried.seconds, isDrained: isDrained)
+                say("\(number(rate)) a second: p99 \(milliseconds(step.p99)) ms, \(step.holds ? "holds" : "too slow")")
+            }
+            if steps.highest == rate || steps.highest == nil {
+                (measurement.results, measurement.server) = (tried.results, tried.server)
+                measurement.seconds = tried.seconds
+            }
         }
         (measurement.steps, measurement.timeline) = (steps, ticker.points)
         return measurement
@@ -60,7 +66,7 @@ struct Phases: Sendable {
             measureFrom: Int64(measureFrom.uptimeNanoseconds),
             end: Int64(end.uptimeNanoseconds)
         )
-        try await workers.perform(.begin(phase))
+        await workers.perform(.begin(phase))
         ticker.printHeader()
         var first: ServerReading?
         while measurement.endedEarly == nil {
@@ -68,7 +74,7 @@ struct Phases: Sendable {
             if now >= measureFrom, first == nil { first = await meter?.sample() }
             if now >= end { break }
             if now >= ticker.next {
-                let progress = try await workers.progress()
+                let progress = await workers.progress()
                 ticker.tick(progress, isWarmup: now < measureFrom)
                 measurement.endedEarly = progress.trouble ?? interrupt.reason
                 // Processes may come and go: what one used is known as of the last look.
@@ -78,24 +84,27 @@ struct Phases: Sendable {
             let wake = min(ticker.next, now < measureFrom ? measureFrom : end)
             try await Task.sleep(for: .nanoseconds((wake - now).nanoseconds))
         }
-        if let first { measurement.server = await meter?.sample().since(first) }
         if let reason = measurement.endedEarly {
             say("ending early: \(reason)")
-            try await workers.perform(.stop)
+            await workers.perform(.stop)
         }
+        measurement.seconds = max(0, Double((min(.now(), end) - measureFrom).nanoseconds) / 1e9)
+        if let first { measurement.server = await meter?.sample().since(first) }
         let isDrained = try await drained(&ticker)
-        measurement.results = try await workers.results()
+        measurement.endedEarly = measurement.endedEarly ?? interrupt.reason
+        measurement.results = await workers.results()
         return isDrained
     }
 
-    /// Waits until nothing is outstanding, or for as long as the run allows.
+    /// Waits until nothing is outstanding, for as long as the run allows and nobody presses Ctrl-C.
     private func drained(_ ticker: inout Ticker) async throws -> Bool {
         let deadline = NIODeadline.now() + amount(seconds: drain)
+        let presses = interrupt.presses
         while true {
-            let progress = try await workers.progress()
+            let progress = await workers.progress()
             ticker.gather(progress)
             if progress.outstanding == 0 { return true }
-            if NIODeadline.now() >= deadline || interrupt.isTwice { return false }
+            if NIODeadline.now() >= deadline || interrupt.presses > presses { return false }
             try await Task.sleep(for: .milliseconds(50))
         }
     }

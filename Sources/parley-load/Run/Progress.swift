@@ -6,7 +6,7 @@ struct Progress: Codable, Sendable {
     // The rest counts from the beginning of the run.
     var connected = 0
     var errors = 0
-    /// Acknowledged, and for more than five seconds not everywhere.
+    /// Acknowledged, due more than five seconds ago, and not everywhere.
     var late = 0
     /// Answers and deliveries that are still to come.
     var outstanding = 0
@@ -41,6 +41,8 @@ struct TimelinePoint: Codable, Sendable {
 struct Outcome: Codable, Sendable {
     var fleet = Fleet.Counts()
     var violations = Violations()
+    /// Conversations with messages, and those whose history was read.
+    var conversations = 0
     var conversationsRead = 0
     /// Of friends, as sockets showed them at the end.
     var pictures = 0
@@ -51,6 +53,7 @@ struct Outcome: Codable, Sendable {
     static func += (left: inout Outcome, right: Outcome) {
         left.fleet += right.fleet
         left.violations += right.violations
+        left.conversations += right.conversations
         left.conversationsRead += right.conversationsRead
         left.pictures += right.pictures
         left.heartbeatsAnswered += right.heartbeatsAnswered

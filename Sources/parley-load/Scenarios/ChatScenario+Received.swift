@@ -66,14 +66,12 @@ extension ChatScenario {
 
     func ready(_ ready: ServerFrame.Ready, on device: Device) {
         let isFirst = fleet.arrived(ready, device)
-        if !isFirst, ready.mode == .resync {
-            recorder.record(.resynced(device: device.index))
-            catchUp(device)
-        }
+        if !isFirst, ready.mode == .resync { catchUp(device) }
         sendAgain(device)
     }
 
     func moved(_ ready: ServerFrame.Ready, on device: Device) {
+        fleet.moved(ready)
         if ready.mode == .resync { catchUp(device) }
         sendAgain(device)
     }
@@ -85,13 +83,15 @@ extension ChatScenario {
 
     /// Takes from history what the socket will not bring any more, as the protocol's resync asks of a client.
     private func catchUp(_ device: Device) {
+        recorder.record(.resynced(device: device.index))
         let ledger = recorder.ledger
         let conversation = ledger.map.conversation(of: device.index)
         let seq = ledger.devices[device.index].highestSeq
+        let given = device.credentials
         let (eventLoop, bound) = (fleet.eventLoop, NIOLoopBound((self, device), eventLoop: fleet.eventLoop))
         var reader = HistoryReader(
             conversation: ledger.map.conversations[conversation],
-            credentials: device.credentials,
+            credentials: given,
             gateways: device.seat.gateways,
             gateway: device.gatewayIndex,
             apis: device.seat.gateways.map { ParleyAPI($0.address, group: eventLoop, connections: 1) },
@@ -105,11 +105,13 @@ extension ChatScenario {
             for api in reader.apis { await api.shutdown() }
             eventLoop.execute {
                 let (scenario, device) = bound.value
-                device.credentials = credentials
+                // The device may have got newer ones meanwhile.
+                if device.credentials.refreshToken == given.refreshToken { device.credentials = credentials }
                 for entry in entries {
-                    scenario.recorder.record(
+                    let arrival = scenario.recorder.record(
                         .caughtUp(entry.tag, device: device.index, mid: entry.mid, seq: entry.seq)
                     )
+                    if case .first(_, isMeasured: true) = arrival { scenario.results.delivered += 1 }
                 }
             }
         }

@@ -7,7 +7,7 @@ import ParleyWire
 final class ChatScenario: Scenario {
     /// The protocol's bound on unanswered sends of a socket.
     static let window = 32
-    /// Acknowledged and not everywhere after this long: late, in nanoseconds.
+    /// Due so long ago, acknowledged, and not everywhere: late. In nanoseconds.
     static let patience: Int64 = 5_000_000_000
 
     let fleet: Fleet
@@ -147,12 +147,17 @@ extension ChatScenario {
 
     func readings() -> [HistoryCheck.Reading] {
         let map = recorder.ledger.map
-        var used = Array(repeating: false, count: map.conversations.count)
-        for message in recorder.ledger.messages { used[map.conversation(of: Int(message.sender))] = true }
-        return map.conversations.enumerated().compactMap { index, id in
-            guard used[index] else { return nil }
-            return reading(of: index, id, by: fleet.devices[map.devices(of: index).lowerBound])
+        return usedConversations().map { index in
+            reading(of: index, map.conversations[index], by: fleet.devices[map.devices(of: index).lowerBound])
         }
+    }
+
+    /// Those with messages.
+    private func usedConversations() -> [Int] {
+        let map = recorder.ledger.map
+        var isUsed = Array(repeating: false, count: map.conversations.count)
+        for message in recorder.ledger.messages { isUsed[map.conversation(of: Int(message.sender))] = true }
+        return isUsed.indices.filter { isUsed[$0] }
     }
 
     private func reading(of conversation: Int, _ id: ConversationID, by device: Device) -> HistoryCheck.Reading {
@@ -169,11 +174,15 @@ extension ChatScenario {
         recorder.record(.history(conversation: conversation, history))
     }
 
-    func outcome() -> Outcome {
+    func finish() {
         recorder.finish()
-        return Outcome(
+    }
+
+    func outcome() -> Outcome {
+        Outcome(
             fleet: fleet.counts,
             violations: recorder.ledger.verdict(),
+            conversations: usedConversations().count,
             conversationsRead: recorder.ledger.conversationsRead,
             heartbeatsAnswered: fleet.pingsAnswered,
             trouble: recorder.failure

@@ -19,6 +19,7 @@ final class PresenceScenario: Scenario {
     private var recent = Latencies()
     private var recentChanges = 0
     private var errorCount = 0
+    private var violations = Violations()
     private var phase: Phase?
     private var nextDue: Int64 = 0
     private var generator = SystemRandomNumberGenerator()
@@ -103,6 +104,17 @@ final class PresenceScenario: Scenario {
             changes[index]?.at = Clock.nanoseconds()
             count(change.isMeasured)
         }
+        watch(device)
+    }
+
+    func moved(_ ready: ServerFrame.Ready, on device: Device) {
+        fleet.moved(ready)
+        watch(device)
+    }
+
+    /// As every connection must anew.
+    private func watch(_ device: Device) {
+        let index = device.index
         for friend in shown[index].keys { shown[index][friend] = .some(nil) }
         let friends = shown[index].keys.map { fleet.devices[$0].seat.user }
         device.socket?.send(ClientFrame(.watch(users: friends)))
@@ -124,7 +136,7 @@ final class PresenceScenario: Scenario {
         }
     }
 
-    func received(_ frame: FrameScan, on device: Device) {}
+    func received(_ frame: FrameScan, on device: Device) { violations.addStray(frame, on: device) }
 
     func received(_ failure: ServerFrame.Failure, on device: Device) {
         errorCount += 1
@@ -160,7 +172,11 @@ final class PresenceScenario: Scenario {
     func record(_ history: [HistoryEntry], of conversation: Int) {}
 
     func outcome() -> Outcome {
-        var outcome = Outcome(fleet: fleet.counts, heartbeatsAnswered: fleet.pingsAnswered)
+        var outcome = Outcome(
+            fleet: fleet.counts,
+            violations: violations,
+            heartbeatsAnswered: fleet.pingsAnswered
+        )
         for (watcher, friend) in wrongPictures() {
             let devices = fleet.devices
             outcome.violations.add(

@@ -13,6 +13,21 @@ protocol Scenario: DeviceOwner {
     /// The histories to read back.
     func readings() -> [HistoryCheck.Reading]
     func record(_ history: [HistoryEntry], of conversation: Int)
-    /// The judgement, once all is read.
+    /// Nothing more is told of.
+    func finish()
+    /// The judgement of what was told so far.
     func outcome() -> Outcome
+}
+
+extension Scenario {
+    func finish() {}
+}
+
+extension Violations {
+    /// Of somebody who is in no conversation: whatever message comes is not theirs.
+    mutating func addStray(_ frame: FrameScan, on device: Device) {
+        guard frame.isMessage || frame.operation == .sent else { return }
+        let name = "\(device.seat.user) (\(device.seat.device))"
+        add(.leaked, "message \(frame.mid) (seq \(frame.seq)) reached \(name), who is in no conversation")
+    }
 }

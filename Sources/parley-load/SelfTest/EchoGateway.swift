@@ -18,6 +18,16 @@ final class EchoGateway: Sendable {
         case leak(Int)
         /// An acknowledged message is missing in history.
         case forget(Int)
+        /// Every message is refused.
+        case refuse
+        /// Histories come only after so long.
+        case stall(TimeAmount)
+        /// Every second sign-up is put off for so many milliseconds.
+        case limit(Int)
+        /// The first so many who come back are not answered.
+        case ignore(Int)
+        /// Whoever comes back is told to take what they missed from history.
+        case resync
     }
 
     let url: String
@@ -49,6 +59,22 @@ final class EchoGateway: Sendable {
         try await channel.eventLoop.submit { [store] in store.value.sessions.count }.get()
     }
 
+    /// Messages committed so far, histories asked for, and sessions that came back.
+    func counts() async throws -> (messages: Int, histories: Int, returns: Int) {
+        try await channel.eventLoop.submit { [store] in
+            (Int(store.value.sequence), store.value.historiesAsked, store.value.returns)
+        }.get()
+    }
+
+    /// Asks all sessions to go to another gateway.
+    func sendAway(to url: String) async throws {
+        try await channel.eventLoop.submit { [store] in
+            for session in store.value.sessions.values {
+                session.send(.goaway(.init(reason: "test", reconnectMilliseconds: 0, url: url)))
+            }
+        }.get()
+    }
+
     /// Ends every session's connection without a close frame.
     func breakConnections() async throws {
         try await channel.eventLoop.submit { [store] in
@@ -69,14 +95,17 @@ final class EchoStore {
         let q: Int64
     }
 
-    private let fault: EchoGateway.Fault?
+    let fault: EchoGateway.Fault?
+    var historiesAsked = 0
+    var signUps = 0
+    var returns = 0
     var sessions: [UserID: EchoHandler] = [:]
     private(set) var queues: [UserID: [Entry]] = [:]
     private(set) var histories: [ConversationID: [Event]] = [:]
     private var answers: [ClientMessageID: ServerFrame.Sent] = [:]
     private var seqs: [ConversationID: Int64] = [:]
     private var held: [ConversationID: Event] = [:]
-    private var sequence: Int64 = 0
+    private(set) var sequence: Int64 = 0
 
     init(fault: EchoGateway.Fault?) {
         self.fault = fault
@@ -92,6 +121,7 @@ final class EchoStore {
         case .conversation(let id): conv = id
         case .user(let user): conv = .direct(sender, user)
         }
+        if case .refuse = fault { return nil }
         guard let peer = conv.peer(of: sender) else { return nil }
         sequence += 1
         let seq = seqs[conv, default: 0] + 1

@@ -67,9 +67,7 @@ final class EchoHandler: ChannelInboundHandler {
     private func receive(_ message: WebSocketMessage) {
         switch message {
         case .close:
-            WebSocketFrame.writeClose(.normal, into: &output)
-            flush()
-            context?.close(promise: nil)
+            close(.normal)
         case .text(let text):
             guard let frame = try? ClientFrame.decode(text) else { return }
             receive(frame.operation)
@@ -78,15 +76,32 @@ final class EchoHandler: ChannelInboundHandler {
         }
     }
 
+    private func close(_ code: CloseCode) {
+        WebSocketFrame.writeClose(code, into: &output)
+        flush()
+        context?.close(promise: nil)
+    }
+
     private func receive(_ operation: ClientFrame.Operation) {
         switch operation {
         case .auth(let auth):
             guard let user = UserID(auth.token) else { return }
+            if auth.resume != nil { store.returns += 1 }
+            if case .ignore(let count) = store.fault, 1...count ~= store.returns { return }
             self.user = user
+            store.sessions[user]?.close(.replaced)
             store.sessions[user] = self
             let queue = store.queues[user] ?? []
-            let after = auth.resume?.q ?? Int64(queue.count)
-            let missed = queue.filter { $0.q > after }
+            var mode = ServerFrame.Mode.live
+            var missed: [EchoStore.Entry] = []
+            if let resume = auth.resume {
+                if case .resync = store.fault {
+                    mode = .resync
+                } else {
+                    missed = queue.filter { $0.q > resume.q }
+                    mode = missed.isEmpty ? .live : .replay
+                }
+            }
             send(
                 .ready(
                     .init(
@@ -94,7 +109,7 @@ final class EchoHandler: ChannelInboundHandler {
                         session: "echo",
                         epoch: "echo",
                         head: Int64(queue.count),
-                        mode: missed.isEmpty ? .live : .replay,
+                        mode: mode,
                         now: Clock.unixMilliseconds()
                     )
                 )
@@ -127,6 +142,11 @@ extension EchoHandler {
                         + "Sec-WebSocket-Accept: \(WebSocketHandshake.accept(key: key))\r\n\r\n"
                 )
             } else if request.path == "/v1/signup" {
+                store.signUps += 1
+                if case .limit(let wait) = store.fault, store.signUps.isMultiple(of: 2) {
+                    answer("429 Too Many Requests", "{\"code\":\"rate_limited\",\"retry_ms\":\(wait)}")
+                    continue
+                }
                 let user = UserID.random()
                 // The token is the user's id: nothing here is guarded.
                 answer(
@@ -139,7 +159,16 @@ extension EchoHandler {
             } else if request.path.hasPrefix("/v1/conversations?") {
                 answer("200 OK", "{\"conversations\":[],\"next\":null}")
             } else if request.path.hasPrefix("/v1/conversations/") {
-                answer("200 OK", history(request))
+                store.historiesAsked += 1
+                let json = history(request)
+                if case .stall(let time) = store.fault {
+                    context?.eventLoop.assumeIsolated().scheduleTask(in: time) {
+                        self.answer("200 OK", json)
+                        self.flush()
+                    }
+                } else {
+                    answer("200 OK", json)
+                }
             } else {
                 answer("404 Not Found", "{\"code\":\"not_found\"}")
             }

@@ -14,6 +14,8 @@ enum WorkerRequest: Codable, Sendable {
     case stop
     /// Of the phase that is over.
     case results
+    /// Judge what has come so far.
+    case judge
     /// Read back, judge, leave.
     case finish
 }
@@ -26,35 +28,72 @@ enum WorkerAnswer: Codable, Sendable {
     case failed(String)
 }
 
-/// All of them at once, their answers added up.
-struct WorkerGroup: Sendable {
-    let workers: [any LoadWorker]
+/// All of them at once, their answers added up. Once the load has begun, a worker that fails is left out from then on,
+/// and the others' results are had without it.
+actor WorkerGroup {
+    private var workers: [any LoadWorker]
+    /// Why a share of the run is missing.
+    private var trouble: String?
 
-    func perform(_ request: WorkerRequest) async throws {
-        _ = try await answers(to: request)
+    init(workers: [any LoadWorker]) {
+        self.workers = workers
     }
 
-    func progress() async throws -> Progress {
-        try await answers(to: .progress).reduce(into: Progress()) { if case .progress(let part) = $1 { $0 += part } }
+    /// - Throws: where not all are ready for load.
+    func prepare(_ request: WorkerRequest) async throws {
+        _ = await answers(to: request)
+        if let trouble { throw LoadError(trouble) }
     }
 
-    func results() async throws -> PhaseResults {
-        try await answers(to: .results).reduce(into: PhaseResults()) { if case .results(let part) = $1 { $0 += part } }
+    func perform(_ request: WorkerRequest) async {
+        _ = await answers(to: request)
     }
 
-    func finish() async throws -> Outcome {
-        try await answers(to: .finish).reduce(into: Outcome()) { if case .outcome(let part) = $1 { $0 += part } }
-    }
-
-    private func answers(to request: WorkerRequest) async throws -> [WorkerAnswer] {
-        try await withThrowingTaskGroup(of: WorkerAnswer.self) { tasks in
-            for worker in workers { tasks.addTask { try await worker.perform(request) } }
-            var answers: [WorkerAnswer] = []
-            for try await answer in tasks {
-                if case .failed(let reason) = answer { throw LoadError(reason) }
-                answers.append(answer)
-            }
-            return answers
+    func progress() async -> Progress {
+        var progress = await answers(to: .progress).reduce(into: Progress()) {
+            if case .progress(let part) = $1 { $0 += part }
         }
+        progress.trouble = progress.trouble ?? trouble
+        return progress
+    }
+
+    func results() async -> PhaseResults {
+        await answers(to: .results).reduce(into: PhaseResults()) { if case .results(let part) = $1 { $0 += part } }
+    }
+
+    /// - Parameter request: one that is answered with an outcome.
+    func outcome(_ request: WorkerRequest) async -> Outcome {
+        var outcome = await answers(to: request).reduce(into: Outcome()) {
+            if case .outcome(let part) = $1 { $0 += part }
+        }
+        outcome.trouble = outcome.trouble ?? trouble
+        return outcome
+    }
+
+    private func answers(to request: WorkerRequest) async -> [WorkerAnswer] {
+        let asked = workers
+        let results = await withTaskGroup(of: (Int, Result<WorkerAnswer, any Error>).self) { tasks in
+            for (index, worker) in asked.enumerated() {
+                tasks.addTask {
+                    do { return (index, .success(try await worker.perform(request))) } catch {
+                        return (index, .failure(error))
+                    }
+                }
+            }
+            return await tasks.reduce(into: [:]) { $0[$1.0] = $1.1 }
+        }
+        var answers: [WorkerAnswer] = []
+        workers = []
+        for (index, worker) in asked.enumerated() {
+            switch results[index] {
+            case .success(.failed(let reason)): trouble = trouble ?? reason
+            case .success(let answer):
+                answers.append(answer)
+                workers.append(worker)
+            case .failure(let error): trouble = trouble ?? "\(error)"
+            case nil: preconditionFailure("every worker answers or fails")
+            }
+        }
+        return answers
     }
 }

@@ -33,10 +33,12 @@ actor LocalWorker: LoadWorker {
                 try await running().run { $0.scenarios.reduce(into: Progress()) { $0 += $1.takeProgress() } }
             )
         case .stop:
-            try await running().run { $0.scenarios.forEach { $0.stop() } }
+            try await running().run { $0.stop() }
             return .done
         case .results:
             return .results(try await running().run { $0.takeResults() })
+        case .judge:
+            return .outcome(try await running().run { $0.outcome() })
         case .finish:
             return .outcome(try await finish(running()))
         }
@@ -76,7 +78,7 @@ actor LocalWorker: LoadWorker {
                     try ChatScenario(
                         chat,
                         seats: seats,
-                        map: LedgerMap(ids, seats),
+                        map: LedgerMap(ids, seats, ledgers: plan.chattingShares),
                         journal: plan.journal.map { "\($0)/chat-\(plan.share).journal" },
                         eventLoop: eventLoop
                     )
@@ -97,6 +99,20 @@ actor LocalWorker: LoadWorker {
     }
 
     private func finish(_ load: OnLoop<Load>) async throws -> Outcome {
+        var trouble: String?
+        do {
+            try await readBack(load)
+        } catch {
+            trouble = "histories could not be read back: \(error)"
+        }
+        var outcome = try await load.run { $0.finish() }
+        outcome.trouble = outcome.trouble ?? trouble
+        // What ends with a close frame ends at once: let them leave.
+        try await Task.sleep(for: .milliseconds(500))
+        return outcome
+    }
+
+    private func readBack(_ load: OnLoop<Load>) async throws {
         let eventLoop = eventLoop
         let count = try await load.run { $0.scenarios.count }
         for index in 0..<count {
@@ -105,13 +121,6 @@ actor LocalWorker: LoadWorker {
                 try await load.run { $0.scenarios[index].record(history, of: conversation) }
             }
         }
-        let outcome = try await load.run { load in
-            load.scenarios.reduce(into: Outcome()) { $0 += $1.outcome() }
-        }
-        try await load.run { $0.scenarios.forEach { $0.fleet.closeAll() } }
-        // What ends with a close frame ends at once: let them leave.
-        try await Task.sleep(for: .milliseconds(500))
-        return outcome
     }
 }
 
@@ -119,26 +128,53 @@ actor LocalWorker: LoadWorker {
 private final class Load {
     let scenarios: [any Scenario]
     let eventLoop: any EventLoop
-    private var before = GeneratorUsage()
+    /// At the begin of what is measured; nil where nothing is.
+    private var before: GeneratorUsage?
     private var usage = GeneratorUsage()
+    private var timers: [Scheduled<Void>] = []
 
     init(scenarios: [any Scenario], eventLoop: any EventLoop) {
         (self.scenarios, self.eventLoop) = (scenarios, eventLoop)
     }
 
     func begin(_ phase: Phase) {
+        usage = GeneratorUsage()
         let loop = eventLoop.assumeIsolated()
-        loop.scheduleTask(deadline: .uptimeNanoseconds(UInt64(phase.measureFrom))) { self.before = self.usageNow() }
-        loop.scheduleTask(deadline: .uptimeNanoseconds(UInt64(phase.end))) {
-            self.usage = self.usageNow().since(self.before)
-        }
+        timers = [
+            loop.scheduleTask(deadline: .uptimeNanoseconds(UInt64(phase.measureFrom))) {
+                self.before = self.usageNow()
+            },
+            loop.scheduleTask(deadline: .uptimeNanoseconds(UInt64(phase.end))) { self.weigh() },
+        ]
         scenarios.forEach { $0.begin(phase) }
+    }
+
+    func stop() {
+        scenarios.forEach { $0.stop() }
+        timers.forEach { $0.cancel() }
+        weigh()
+    }
+
+    private func weigh() {
+        guard let before else { return }
+        usage = usageNow().since(before)
+        self.before = nil
     }
 
     func takeResults() -> PhaseResults {
         var results = PhaseResults(usage: usage)
         for scenario in scenarios { results += scenario.takeResults() }
         return results
+    }
+
+    func outcome() -> Outcome {
+        scenarios.reduce(into: Outcome()) { $0 += $1.outcome() }
+    }
+
+    func finish() -> Outcome {
+        scenarios.forEach { $0.finish() }
+        defer { scenarios.forEach { $0.fleet.closeAll() } }
+        return outcome()
     }
 
     private func usageNow() -> GeneratorUsage {

@@ -24,7 +24,6 @@ actor ProcessWorker: LoadWorker {
         answers = output.makeAsyncIterator()
     }
 
-    /// The child ends when nobody asks it any more.
     deinit { try? input.fileHandleForWriting.close() }
 
     func perform(_ request: WorkerRequest) async throws -> WorkerAnswer {
@@ -42,7 +41,8 @@ actor ProcessWorker: LoadWorker {
 
     /// The child's side: serves requests until there are no more.
     static func serve(on worker: (LoadPlan) -> any LoadWorker) async throws {
-        var requests = lines(of: .standardInput).makeAsyncIterator()
+        // When nobody asks any more, this process ends, whatever it is at.
+        var requests = lines(of: .standardInput, atEnd: { _exit(0) }).makeAsyncIterator()
         guard let first = await requests.next() else { return }
         let worker = worker(try JSONDecoder().decode(LoadPlan.self, from: Data(first.utf8)))
         while let line = await requests.next() {
@@ -63,7 +63,10 @@ private func jsonLine(_ value: some Encodable) throws -> Data {
 }
 
 /// Reads on a thread of its own: pipes have no readiness that Swift's concurrency could wait for.
-private func lines(of file: FileHandle) -> AsyncStream<String> {
+private func lines(
+    of file: FileHandle,
+    atEnd: @escaping @Sendable () -> Void = {}
+) -> AsyncStream<String> {
     let (stream, continuation) = AsyncStream.makeStream(of: String.self)
     let thread = Thread {
         var buffer = Data()
@@ -79,6 +82,7 @@ private func lines(of file: FileHandle) -> AsyncStream<String> {
             }
         }
         continuation.finish()
+        atEnd()
     }
     thread.start()
     return stream

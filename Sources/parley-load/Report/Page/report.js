@@ -59,7 +59,7 @@ function showVerdict() {
 function showViolations() {
     if (!violations.length) return;
     const all = PROMISES.reduce((sum, kind) => sum + (result[kind] ?? 0), 0);
-    if (all > violations.length) show("violations", h("p", {}, `The first ${violations.length} of ${text(all)}.`));
+    if (all > violations.length) show("violations", h("p", {}, `${violations.length} of ${text(all)}, the first of each kind.`));
     show("violations", h("ol", { tabindex: 0 },
         ...violations.map(({ kind, message }) => h("li", {}, h("strong", {}, kind), ` ${message}`))));
 }
