@@ -107,7 +107,10 @@ def prometheus(stack, tmp_path_factory):
             stderr=log,
         )
     try:
-        yield "http://" + poll(lambda: re.search(r'msg="Listening on" address=(\S+)', (home / "log").read_text()))[1]
+        url = "http://" + poll(lambda: re.search(r'msg="Listening on" address=(\S+)', (home / "log").read_text()))[1]
+        # It listens before it can answer.
+        poll(lambda: httpx.get(f"{url}/-/ready", timeout=PATIENCE).status_code == 200, 60)
+        yield url
     finally:
         process.terminate()
         process.wait(PATIENCE)
