@@ -9,7 +9,7 @@ RATE ?= 500
 DURATION ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test load bench bench-compare bench-scaling bench-history build format lint clean
+.PHONY: help run test smoke load bench bench-compare bench-scaling bench-history build format lint clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,6 +23,13 @@ test: ## all tests, on private servers
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --experimental-maximum-parallelization-width 4
 	.venv/bin/pytest -p no:cacheprovider Tests/Acceptance
+
+# The tests run a debug build, and the optimizer has a mind of its own.
+smoke: build ## the release build under a little load, on private servers
+	Scripts/stack up --dir .stack-smoke
+	.build/release/parley-load chat --stack .stack-smoke/stack.json --users 50 --rate 100 --duration 5 --processes 2 \
+		&& .build/release/parley-load group --stack .stack-smoke/stack.json --users 40 --members 20 --rate 10 --duration 5; \
+		status=$$?; Scripts/stack down --wipe --dir .stack-smoke; exit $$status
 
 load: ## the load generator against the running stack (USERS, RATE, DURATION)
 	@test -f $(STACK) || { echo "no stack runs: make run, or Scripts/stack up"; exit 1; }

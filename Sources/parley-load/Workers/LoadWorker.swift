@@ -72,28 +72,28 @@ actor WorkerGroup {
 
     private func answers(to request: WorkerRequest) async -> [WorkerAnswer] {
         let asked = workers
-        let results = await withTaskGroup(of: (Int, Result<WorkerAnswer, any Error>).self) { tasks in
+        let replies = await withTaskGroup(of: (Int, WorkerAnswer).self) { tasks in
             for (index, worker) in asked.enumerated() {
-                tasks.addTask {
-                    do { return (index, .success(try await worker.perform(request))) } catch {
-                        return (index, .failure(error))
-                    }
-                }
+                tasks.addTask { (index, await Self.ask(worker, request)) }
             }
-            return await tasks.reduce(into: [:]) { $0[$1.0] = $1.1 }
+            var replies: [(Int, WorkerAnswer)] = []
+            for await reply in tasks { replies.append(reply) }
+            return replies.sorted { $0.0 < $1.0 }
         }
         var answers: [WorkerAnswer] = []
         workers = []
-        for (index, worker) in asked.enumerated() {
-            switch results[index] {
-            case .success(.failed(let reason)): trouble = trouble ?? reason
-            case .success(let answer):
+        for (index, answer) in replies {
+            if case .failed(let reason) = answer {
+                trouble = trouble ?? reason
+            } else {
                 answers.append(answer)
-                workers.append(worker)
-            case .failure(let error): trouble = trouble ?? "\(error)"
-            case nil: preconditionFailure("every worker answers or fails")
+                workers.append(asked[index])
             }
         }
         return answers
+    }
+
+    private static func ask(_ worker: any LoadWorker, _ request: WorkerRequest) async -> WorkerAnswer {
+        do { return try await worker.perform(request) } catch { return .failed("\(error)") }
     }
 }
