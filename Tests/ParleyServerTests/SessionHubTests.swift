@@ -26,7 +26,7 @@ import Testing
         try await GatewayStack.with { stack in
             let (hub, user) = (stack.hub, UserID.random())
             let frames = try await hub.eventLoop.submit {
-                let readers = (1...3).map { Reader(-$0) }
+                let readers = (1...3).map { Reader(1_000_000 + $0) }
                 for reader in readers { hub.follow(user, reader) {} }
                 let event = ByteBuffer(string: #"{"mid":"1","ts":2,"seq":3,"type":"message"}"#)
                 hub.publish(PublishedEntry(epoch: "e", q: 7, event: event), to: user)

@@ -39,11 +39,15 @@ final class SessionHub: @unchecked Sendable {
     private var beginning = Turnstile<(session: Session, begin: () -> Void)>(width: 64)
 
     private var unflushed: [Session] = []
-    private var unacknowledged: [QueueReader.ID: Session] = [:]
+    /// Sessions with acks to pass on, by whose turn it is.
+    private var unacknowledged = [[QueueReader.ID: Session]](repeating: [:], count: SessionHub.ackTurns)
+    private var ackTurn = 0
 
     private static let slots = 25
-    /// How long acks are gathered: as late may a sender see that a message was delivered.
+    /// How long acks are gathered: as late may a sender see that a message was delivered. Those of all sessions at once
+    /// would hold Redis, and messages with it, for tens of milliseconds.
     private static let ackPause = TimeAmount.seconds(2)
+    private static let ackTurns = 20
     /// Readers whose positions one call checks.
     private static let positionChunk = 50
     /// How late a poll may find its time to be up.
@@ -68,13 +72,12 @@ final class SessionHub: @unchecked Sendable {
         )
         presence.start { [unowned self] in self.checkPositions(of: Array(self.readers.values)) }
         let tick = TimeAmount.nanoseconds(services.configuration.heartbeat.nanoseconds / Int64(Self.slots))
+        let ackTick = TimeAmount.nanoseconds(Self.ackPause.nanoseconds / Int64(Self.ackTurns))
         eventLoop.execute {
             self.subscriber?.subscribe(Keys.groupsChannel) {}
             self.timers = [
                 self.eventLoop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in self.turn() },
-                self.eventLoop.scheduleRepeatedTask(initialDelay: Self.ackPause, delay: Self.ackPause) { _ in
-                    self.passOnAcks()
-                },
+                self.eventLoop.scheduleRepeatedTask(initialDelay: ackTick, delay: ackTick) { _ in self.passOnAcks() },
                 self.eventLoop.scheduleRepeatedTask(initialDelay: Self.pollTick, delay: Self.pollTick) { _ in
                     let now = NIODeadline.now()
                     for poll in self.polls.values where poll.deadline <= now { poll.timeIsUp() }
@@ -122,7 +125,7 @@ final class SessionHub: @unchecked Sendable {
         readers[reader.id] = nil
         polls[reader.id] = nil
         toldToGo[reader.id] = nil
-        unacknowledged[reader.id] = nil
+        unacknowledged[reader.id % Self.ackTurns][reader.id] = nil
         presence.forget(reader.id)
         wheel.remove(reader.id, slot: reader.slot)
         guard let user else { return }
@@ -264,11 +267,12 @@ final class SessionHub: @unchecked Sendable {
 
     // MARK: Acks
 
-    func hasAcks(_ session: Session) { unacknowledged[session.id] = session }
+    func hasAcks(_ session: Session) { unacknowledged[session.id % Self.ackTurns][session.id] = session }
 
     private func passOnAcks() {
-        for session in unacknowledged.values { session.passOnAcks() }
-        unacknowledged = [:]
+        ackTurn = (ackTurn + 1) % Self.ackTurns
+        for session in unacknowledged[ackTurn].values { session.passOnAcks() }
+        unacknowledged[ackTurn].removeAll(keepingCapacity: true)
     }
 
     // MARK: Known conversations
