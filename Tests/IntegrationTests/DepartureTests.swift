@@ -13,31 +13,37 @@ import Testing
         let count = Atomic<Int>(0)
     }
 
-    /// Somebody who writes to another all the time, and keeps what comes.
+    /// Somebody who writes to another all the time once both are live, and keeps what comes.
     private final class Chatter: Sendable {
         let session: ParleySession
         private let peer: UserID
         /// How often the connection ended before there was another.
         let breaks: Box
         private let reading: Task<(bodies: [String], positions: [Int64]), Never>
-        private let writing: Task<Int, any Error>
+        /// How often it had read from history what its queue does not tell.
+        let live: Box
+        private let writing = Mutex<Task<Int, any Error>?>(nil)
 
         init(_ session: ParleySession, to peer: UserID) {
             self.session = session
             self.peer = peer
-            let breaks = Box()
-            self.breaks = breaks
+            let (breaks, live) = (Box(), Box())
+            (self.breaks, self.live) = (breaks, live)
             reading = Task {
                 var (bodies, positions): ([String], [Int64]) = ([], [])
                 for await update in session.updates {
                     if case .disconnected = update { breaks.count.add(1, ordering: .relaxed) }
+                    if case .live = update { live.count.add(1, ordering: .relaxed) }
                     guard case .event(let q, let event) = update else { continue }
                     positions.append(q)
                     if event.type == .message, event.from == peer { bodies.append(event.body ?? "") }
                 }
                 return (bodies, positions)
             }
-            writing = Task {
+        }
+
+        func startWriting() {
+            let task = Task { [session, peer] in
                 var sent = 0
                 while !Task.isCancelled {
                     _ = try await session.send(MessageContent(body: "\(sent)"), to: .user(peer))
@@ -46,12 +52,14 @@ import Testing
                 }
                 return sent
             }
+            writing.withLock { $0 = task }
         }
 
         /// Messages sent, each answered.
         func stopWriting() async throws -> Int {
-            writing.cancel()
-            return try await writing.value
+            let task = try #require(writing.withLock { $0 })
+            task.cancel()
+            return try await task.value
         }
 
         /// What came.
@@ -93,8 +101,11 @@ import Testing
         let sessions = accounts.map { account in
             ParleySession(.init(gateways: [seed], device: DeviceID("test")!), account: account, group: group)
         }
-        for session in sessions { #expect(try await eventually { await session.isReady }) }
         let chatters = sessions.indices.map { Chatter(sessions[$0], to: accounts[$0 ^ 1].user) }
+        for chatter in chatters {
+            try #require(try await eventually { chatter.live.count.load(ordering: .relaxed) > 0 })
+        }
+        for chatter in chatters { chatter.startWriting() }
 
         try await stack.add("gateway")
         // Each writes its own once a second. Then nobody moves any more.
