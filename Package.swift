@@ -83,6 +83,7 @@ let package = Package(
                 .embedInCode("Dashboard/Top.lua"), .embedInCode("Dashboard/People.lua"),
                 .embedInCode("Dashboard/Senders.lua"), .embedInCode("Admission/Limits.lua"),
                 .embedInCode("Discovery/Discovery.lua"),
+                .embedInCode("Typeahead/Gathering/Searches.lua"), .embedInCode("Typeahead/Trending/Trending.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

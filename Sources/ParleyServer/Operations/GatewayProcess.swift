@@ -55,6 +55,19 @@ public struct GatewayProcess {
             authenticator: accounts.authenticator
         )
         let router = makeRouter(services, stores, accounts, relations, hubs, lag)
+        let intake = SearchIntake(
+            redis: stores.suggest,
+            pseudonyms: try await SearchPseudonyms(from: stores.postgres),
+            sampling: settings.gathering.sampling
+        )
+        if configuration.serves != .sockets {
+            SearchRoutes(
+                intake: intake,
+                authenticator: accounts.authenticator,
+                admission: admission,
+                isPublic: false
+            ).add(to: router)
+        }
         let parts: [any MetricsSource] = hubs.all + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
