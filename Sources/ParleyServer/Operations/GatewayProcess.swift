@@ -72,7 +72,7 @@ public struct GatewayProcess {
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
             sources: parts + [
-                GatewayMetrics(services: services), services.http, services.presence.publisher, process,
+                GatewayMetrics(services: services), intake, services.http, services.presence.publisher, process,
                 services.refusals, lag,
             ]
         ).add(to: router)

@@ -59,7 +59,10 @@ public struct WorkerProcess {
             services.append(PresenceSweeper(presence: presence, logger: logger))
             metrics.append(presence.publisher)
         }
-        if settings.roles.contains(.typeahead) { services += try await gathering(stores, name, searches) }
+        if settings.roles.contains(.typeahead) {
+            services += try await gathering(stores, name, searches)
+            metrics.append(SearchMetrics(redis: stores.suggest, progress: searches))
+        }
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
             router.add(middleware: ProblemMiddleware())

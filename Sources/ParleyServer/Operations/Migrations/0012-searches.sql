@@ -32,7 +32,7 @@ CREATE TABLE query_gate (
 
 -- What users are hashed with where their searches are kept: whoever sees Redis alone cannot tell who they are.
 CREATE TABLE search_key (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
     key bytea NOT NULL
 );
 INSERT INTO search_key (key)
@@ -58,7 +58,34 @@ CREATE TABLE suggest_rule_log (
     at bigint NOT NULL
 );
 CREATE TABLE suggest_rule_version (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
     version bigint NOT NULL
 );
 INSERT INTO suggest_rule_version (version) VALUES (0);
+
+-- Who builds lists of suggestions, what is asked for, and how it goes. One builds at a time; the token says that it is the
+-- same one still, and what comes of two all the same is decided when a list is put in force.
+CREATE TABLE suggest_builder (
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
+    token bigint NOT NULL DEFAULT 0,
+    owner text,
+    lease_until bigint NOT NULL DEFAULT 0,                  -- milliseconds since 1970, by this server's clock
+    asked bigint NOT NULL DEFAULT 0,                        -- how often somebody asked for lists
+    answered bigint NOT NULL DEFAULT 0,                     -- up to which of these they were built
+    next_at bigint NOT NULL DEFAULT 0,                      -- by the schedule
+    is_resting boolean NOT NULL DEFAULT false,              -- from a rollback until somebody asks
+    progress text,                                          -- for people; NULL when nothing is built
+    outcome text,                                           -- of the last
+    is_good boolean,
+    outcome_at bigint
+);
+INSERT INTO suggest_builder DEFAULT VALUES;
+
+-- Which keys of a list stand on which shard, from the next list that is built on. The newest version counts.
+CREATE TABLE suggest_shard_maps (
+    locale text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    bounds bytea[] NOT NULL,                                -- lower bounds of all shards but the first
+    at bigint NOT NULL,
+    PRIMARY KEY (locale, version)
+);

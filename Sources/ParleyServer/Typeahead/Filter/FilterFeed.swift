@@ -82,14 +82,19 @@ final class FilterFeed: Service {
     func update() async {
         do {
             if try await store.version() != standing.withLock({ $0.version }) {
-                let rules = try await store.rules()
-                apply(SuggestFilter(rules))
+                let rules = try await store.read()
+                apply(rules.filter)
                 // Both times are PostgreSQL's.
                 let delay = rules.at == 0 ? nil : max(0, rules.readAt - rules.at)
                 standing.withLock {
-                    $0 = Standing(version: rules.version, delay: $0.version < 0 ? nil : delay, rules: rules.rules.count)
+                    let isFirst = $0.version < 0
+                    $0 = Standing(
+                        version: rules.filter.version,
+                        delay: isFirst ? nil : delay,
+                        rules: rules.filter.rules.count
+                    )
                 }
-                logger.info("filter of suggestions", metadata: ["version": "\(rules.version)"])
+                logger.info("filter of suggestions", metadata: ["version": "\(rules.filter.version)"])
             }
         } catch is CancellationError {
             return
@@ -101,5 +106,15 @@ final class FilterFeed: Service {
         _ = try? await redis.sendIfReady(
             RedisFunctions.call("worker_here", keys: [Self.gatewaysKey], [name, words])
         )
+    }
+}
+
+extension FilterFeed: MetricsSource {
+    func collect() -> MetricSamples {
+        let reading = reading
+        var samples = MetricSamples()
+        samples.add(.filterVersion, value: Int(reading.version))
+        if let delay = reading.delay { samples.add(.filterDelay, value: Double(delay) / 1000) }
+        return samples
     }
 }

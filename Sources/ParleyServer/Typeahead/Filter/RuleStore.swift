@@ -12,7 +12,7 @@ struct RuleStore: Sendable {
     struct LogEntry: Sendable {
         let version: Int64
         let action: String
-        let rule: SuggestRule
+        let rule: SuggestFilter.Rule
         let reason: String?
         let by: String
         let at: Int64
@@ -22,8 +22,16 @@ struct RuleStore: Sendable {
         try await postgres.query("SELECT version FROM suggest_rule_version").decode(Int64.self).first ?? 0
     }
 
-    /// Rules and version as they belong together.
-    func rules() async throws -> SuggestRules {
+    /// The rules of one version.
+    struct Reading: Sendable {
+        let filter: SuggestFilter
+        /// When it became the version, in milliseconds since 1970; 0 for none.
+        let at: Int64
+        /// When it was read, by the same clock.
+        let readAt: Int64
+    }
+
+    func read() async throws -> Reading {
         try await postgres.transaction(isolation: .repeatableRead) { connection in
             let state = try await connection.query(
                 """
@@ -31,22 +39,22 @@ struct RuleStore: Sendable {
                 FROM suggest_rule_version
                 """
             ).decode((Int64, Int64, Int64).self)
-            let rows = try await connection.query(
-                "SELECT kind, locale, rule, at FROM suggest_rules ORDER BY id"
-            ).decode((String, String?, String, Int64).self)
-            let rules: [(rule: SuggestRule, at: Int64)] = rows.compactMap { kind, locale, rule, at in
-                guard let kind = SuggestFilter.Kind(rawValue: kind) else { return nil }
-                return (SuggestRule(kind: kind, locale: locale, rule: rule), at)
-            }
+            let rows = try await connection.query("SELECT kind, locale, rule FROM suggest_rules ORDER BY id")
+            let rules = try rows.decode((String, String?, String).self).compactMap(Self.rule)
             let (version, at, readAt) = state.first ?? (0, 0, 0)
-            return SuggestRules(version: version, at: at, readAt: readAt, rules: rules)
+            return Reading(filter: SuggestFilter(version: version, rules: rules), at: at, readAt: readAt)
         }
     }
 
     /// Puts a rule in force, or out of it.
     /// - Returns: the version that has it; nil where it was so already, which needs no entry in the log.
-    func change(_ action: Action, _ rule: SuggestRule, reason: String?, by whom: String) async throws -> Int64? {
-        let (kind, locale) = (rule.kind.rawValue, rule.locale)
+    func change(
+        _ action: Action,
+        _ rule: SuggestFilter.Rule,
+        reason: String?,
+        by whom: String
+    ) async throws -> Int64? {
+        let (kind, locale) = (rule.kind.rawValue, rule.locale?.description)
         return try await postgres.transaction { connection in
             // Before all else: of two at once one waits for the other here, so that versions and log have one order.
             let versions = try await connection.query(
@@ -57,12 +65,12 @@ struct RuleStore: Sendable {
                 case .block:
                     """
                     INSERT INTO suggest_rules (kind, locale, rule, at)
-                    VALUES (\(kind), \(locale), \(rule.rule), now_ms()) ON CONFLICT DO NOTHING
+                    VALUES (\(kind), \(locale), \(rule.text), now_ms()) ON CONFLICT DO NOTHING
                     """
                 case .unblock:
                     """
                     DELETE FROM suggest_rules
-                    WHERE kind = \(kind) AND locale IS NOT DISTINCT FROM \(locale) AND rule = \(rule.rule)
+                    WHERE kind = \(kind) AND locale IS NOT DISTINCT FROM \(locale) AND rule = \(rule.text)
                     """
                 }
             let changed = try await connection.query(change)
@@ -73,7 +81,7 @@ struct RuleStore: Sendable {
             _ = try await connection.query(
                 """
                 INSERT INTO suggest_rule_log (version, action, kind, locale, rule, reason, by_whom, at)
-                VALUES (\(version), \(action.rawValue), \(kind), \(locale), \(rule.rule), \(reason), \(whom), now_ms())
+                VALUES (\(version), \(action.rawValue), \(kind), \(locale), \(rule.text), \(reason), \(whom), now_ms())
                 """
             )
             return version
@@ -90,9 +98,13 @@ struct RuleStore: Sendable {
         )
         return try rows.decode((Int64, String, String, String?, String, String?, String, Int64).self).compactMap { row in
             let (version, action, kind, locale, rule, reason, by, at) = row
-            guard let kind = SuggestFilter.Kind(rawValue: kind) else { return nil }
-            let subject = SuggestRule(kind: kind, locale: locale, rule: rule)
-            return LogEntry(version: version, action: action, rule: subject, reason: reason, by: by, at: at)
+            guard let rule = Self.rule((kind, locale, rule)) else { return nil }
+            return LogEntry(version: version, action: action, rule: rule, reason: reason, by: by, at: at)
         }
+    }
+
+    private static func rule(_ row: (kind: String, locale: String?, text: String)) -> SuggestFilter.Rule? {
+        guard let kind = SuggestFilter.Rule.Kind(rawValue: row.kind) else { return nil }
+        return try? SuggestFilter.Rule(kind, row.text, in: row.locale.flatMap { SuggestLocale($0) })
     }
 }

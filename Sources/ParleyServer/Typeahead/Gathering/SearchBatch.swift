@@ -46,15 +46,18 @@ struct SearchBatch: Sendable {
     /// One search in so many is held.
     static let holding: UInt64 = 20
 
-    /// Adds the next entry; nil for one that is no search.
+    /// Adds the next entry; nil for one that is no search. What is too long to be suggested is passed over.
     mutating func add(_ entry: SearchEntry?, id: String) {
         last = id
         guard let entry, let at = id.split(separator: "-").first.flatMap({ Int64($0) }),
-            let query = QueryText(entry.text)
+            let locale = SuggestLocale(entry.locale),
+            let text = try? SuggestText(utf8: entry.text.utf8, .query, locale: locale),
+            let display = try? SuggestText.display(of: entry.text.utf8),
+            display.utf8.count <= SuggestKeys.longestDisplay
         else { return }
         entries += 1
-        let searched = SearchedQuery(locale: entry.locale, text: query.key)
-        let row = Row(query: searched, day: Int32(at / 86_400_000), display: query.display)
+        let searched = SearchedQuery(locale: locale.description, text: text.string)
+        let row = Row(query: searched, day: Int32(at / 86_400_000), display: display)
         // By the id, so that a stretch that is read again is split alike.
         if Self.hash(id) % Self.holding == 0 {
             counts[row, default: Count()].held += entry.weight

@@ -1,5 +1,5 @@
 import Hummingbird
-import NIOCore
+import ParleyCore
 import ParleyWire
 
 /// `POST /v1/searches`: what somebody searched for, when they did, and not while they type.
@@ -24,9 +24,9 @@ struct SearchRoutes {
 
     private func take(_ request: Request, _ context: ParleyRequestContext) async throws -> Response {
         let search = try await request.decodeJSON(SubmittedSearch.self, maximumBytes: 4096)
-        try search.validate()
+        let list = try search.list
         do {
-            try await intake.take(search.q, locale: search.locale ?? "", by: context.identity?.user)
+            try await intake.take(search.q, locale: list.description, by: context.identity?.user)
         } catch {
             throw HTTPProblem(.unavailable, "Searches are not taken now.")
         }
@@ -34,20 +34,23 @@ struct SearchRoutes {
     }
 }
 
-struct SubmittedSearch: Decodable {
+private struct SubmittedSearch: Decodable {
     let q: String
     let locale: String?
 
-    static let longest = 200
-
-    func validate() throws(HTTPProblem) {
-        guard (1...Self.longest).contains(q.unicodeScalars.count),
-            !q.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }),
-            q.contains(where: { !$0.isWhitespace })
-        else { throw .invalid("q", "expected 1-\(Self.longest) characters, none of them a control character.") }
-        guard let locale else { return }
-        guard locale.wholeMatch(of: /[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*/) != nil, locale.utf8.count <= 35 else {
-            throw .invalid("locale", "expected a language and perhaps a country, as in ko or ko-KR.")
+    /// Whose list it counts for.
+    var list: SuggestLocale {
+        get throws(HTTPProblem) {
+            do {
+                _ = try SuggestText(utf8: q.utf8, .query)
+            } catch {
+                throw .invalid("q", "expected up to \(SuggestText.longestInput) bytes, something of which can be seen.")
+            }
+            guard let locale else { return .fallback }
+            guard let list = SuggestLocale(locale) else {
+                throw .invalid("locale", "expected a language and perhaps a country, as in ko or ko-KR.")
+            }
+            return list
         }
     }
 }

@@ -1,9 +1,7 @@
 import RedisClient
 
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
+#if canImport(Glibc)
+    import Glibc
 #endif
 
 /// What is searched for more of late, in Redis: a sorted set per locale whose weights fade (see Trending.lua).
