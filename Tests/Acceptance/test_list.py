@@ -58,8 +58,9 @@ def shown(fleet, who, conv):
         found += [each for each in listed(url, who)["conversations"] if each["id"] == conv]
         found.append(who.get(url, f"/v1/conversations/{conv}").json())
     assert len(found) == 4
+    going_on = {"positions": [], "last_receipts": None}
     for each in found[1:]:
-        assert {**each, "positions": []} == {**found[0], "positions": []}
+        assert {**each, **going_on} == {**found[0], **going_on}
     return found[0]
 
 
@@ -249,3 +250,38 @@ def test_receipts_of_many_are_gathered(fleet):
     assert positions(fleet.gateways[0], members[3], conv) == {member.id: (20, 20) for member in members}
     for sock in sockets:
         sock.connection.close()
+
+
+def test_the_list_counts_who_has_read_and_got_the_last_message(fleet):
+    """Of a group of any size; the positions themselves are in its own page."""
+    first, second = fleet.gateways
+    ann, *others = (Account(first, "user") for _ in range(34))
+    conv, read = group_of(first, ann, *others[:-1]), "/v1/conversations/{}/read"
+    with Socket(first, ann) as a, Socket(second, others[0]) as b:
+        assert listed(second, ann)["conversations"][0]["last_receipts"] is None
+        a.message("early", conv=conv)
+        # Who comes later is not missing among those who got what was sent before.
+        assert call("PUT", first, ann, f"/v1/conversations/{conv}/members/{others[-1].id}").status_code in (200, 204)
+
+        def counts(url, who):
+            in_list, alone = listed(url, who)["conversations"][0], who.get(url, f"/v1/conversations/{conv}").json()
+            assert [each["user"] for each in in_list["positions"]] == [who.id] and len(alone["positions"]) == 34
+            return in_list["last_receipts"], alone["last_receipts"]
+
+        assert [each["of"] for each in counts(first, ann)] == [32, 32]
+        a.message("late", conv=conv)
+        expected = {"of": 33, "delivered": 0, "read": 0}
+        poll(lambda: counts(second, ann) == (expected, expected))
+        for reader in others[1:4]:
+            assert call("POST", second, reader, read.format(conv), {"seq": 2}).status_code == 204
+        b.send(op="ack", q=b.wait(op="event", body="late")["q"])
+        expected = {"of": 33, "delivered": 4, "read": 3}
+        for url, who in ((first, ann), (second, others[5])):
+            poll(lambda url=url, who=who: counts(url, who) == (expected, expected))
+    direct = ann.conv(others[0])
+    with Socket(first, ann) as a:
+        a.message("hello", conv=direct)
+    assert listed(second, ann)["conversations"][0]["last_receipts"] == {"of": 1, "delivered": 0, "read": 0}
+    assert call("POST", first, others[0], read.format(direct), {"seq": 1}).status_code == 204
+    expected = {"of": 1, "delivered": 1, "read": 1}
+    poll(lambda: listed(second, ann)["conversations"][0]["last_receipts"] == expected)

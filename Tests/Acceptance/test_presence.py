@@ -412,6 +412,32 @@ def test_what_changes_fast_ends_with_what_is_so(gateways, ann, bob):
         assert last == "offline"
 
 
+def test_who_begins_to_watch_beside_others_sees_what_is_so(gateways, ann, bob):
+    """They are told what those beside them know, who may look away at the same moment."""
+    watchers = [ann, *(Account(gateways[0], "friend") for _ in range(2))]
+    for friend in watchers[1:]:
+        relate(gateways[0], friend, bob)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(Socket(gateways[0], watcher)) for watcher in watchers]
+
+        def known(sock):
+            """What came last, of all that came so far."""
+            sock.barrier()
+            return [f["status"] for f in sock.backlog if f["op"] == "presence"][-1:]
+
+        for turn in range(6):
+            with Socket(gateways[1], bob) if turn % 2 else contextlib.nullcontext():
+                for number, sock in enumerate(sockets):
+                    watch(sock, *([] if (turn + number) % 3 else [bob]))
+        with Socket(gateways[1], bob):
+            for sock in sockets:
+                watch(sock, bob)
+            for sock in sockets:
+                poll(lambda sock=sock: known(sock) == ["online"])
+        for sock in sockets:
+            poll(lambda sock=sock: known(sock) == ["offline"])
+
+
 @pytest.fixture(scope="module")
 def clock(tmp_path_factory):
     """What makes a process's wall clock wrong."""

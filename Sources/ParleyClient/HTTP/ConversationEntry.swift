@@ -12,6 +12,13 @@ public struct ConversationEntry: Sendable, Hashable, Decodable {
         public var body: String?
     }
 
+    /// How many have got the newest message, and read it: of the members but its author who were there when it was sent.
+    public struct LastReceipts: Sendable, Hashable, Decodable {
+        public var of: Int
+        public var delivered: Int
+        public var read: Int
+    }
+
     /// Up to which seq a member has read, and got delivered.
     public struct Position: Sendable, Hashable, Decodable {
         public var user: UserID
@@ -30,13 +37,15 @@ public struct ConversationEntry: Sendable, Hashable, Decodable {
     public var admins: [UserID]?
     public var members: [UserID]
     public var last: Last?
+    public var lastReceipts: LastReceipts?
     public var unread: Int64
     public var readSeq: Int64
-    /// In a list the user's own alone for groups.
+    /// In a list, of a group of more than 32 members, the user's own alone.
     public var positions: [Position]?
 
     enum CodingKeys: String, CodingKey {
         case id, kind, title, version, owner, admins, members, last, unread, positions
+        case lastReceipts = "last_receipts"
         case readSeq = "read_seq"
     }
 }

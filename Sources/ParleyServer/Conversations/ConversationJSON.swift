@@ -5,13 +5,16 @@ import ParleyWire
 /// Conversations and messages as the HTTP contract shows them. Written by hand, because a message's `data` comes back
 /// verbatim.
 enum ConversationJSON {
+    /// Members of a group of whom a list shows the positions: with those of bigger ones a page would be half a megabyte.
+    private static let fewMembers = 32
+
     static func list(_ page: [ConversationSummary], next: MessageID?, for user: UserID) -> ByteBuffer {
         object { buffer in
             buffer.writeJSONKey("conversations")
             buffer.beginJSONArray()
             for summary in page {
                 buffer.beginJSONElement()
-                write(summary, for: user, into: &buffer)
+                write(summary, for: user, withPositionsUpTo: fewMembers, into: &buffer)
             }
             buffer.endJSONArray()
             if let next { buffer.writeJSONField("next", next) } else { buffer.writeJSONField("next", raw: "null") }
@@ -20,7 +23,7 @@ enum ConversationJSON {
 
     static func one(_ summary: ConversationSummary, for user: UserID) -> ByteBuffer {
         var buffer = ByteBuffer()
-        write(summary, for: user, into: &buffer)
+        write(summary, for: user, withPositionsUpTo: .max, into: &buffer)
         return buffer
     }
 
@@ -45,7 +48,13 @@ enum ConversationJSON {
         return buffer
     }
 
-    private static func write(_ summary: ConversationSummary, for user: UserID, into buffer: inout ByteBuffer) {
+    /// - Parameter limit: of more members the user's own position alone; what `last_receipts` counts is of all.
+    private static func write(
+        _ summary: ConversationSummary,
+        for user: UserID,
+        withPositionsUpTo limit: Int,
+        into buffer: inout ByteBuffer
+    ) {
         buffer.beginJSONObject()
         buffer.writeJSONField("id", summary.conversation)
         buffer.writeJSONField("kind", summary.conversation.isDirect ? "direct" : "group")
@@ -66,6 +75,16 @@ enum ConversationJSON {
         } else {
             buffer.writeJSONField("last", raw: "null")
         }
+        if let receipts = summary.lastReceipts {
+            buffer.writeJSONKey("last_receipts")
+            buffer.beginJSONObject()
+            buffer.writeJSONField("of", receipts.members)
+            buffer.writeJSONField("delivered", receipts.delivered)
+            buffer.writeJSONField("read", receipts.read)
+            buffer.endJSONObject()
+        } else {
+            buffer.writeJSONField("last_receipts", raw: "null")
+        }
         buffer.writeJSONField("unread", summary.unread)
         buffer.writeJSONField("read_seq", summary.positions[user]?.read ?? 0)
         buffer.writeJSONField("muted", summary.mute != nil)
@@ -77,7 +96,7 @@ enum ConversationJSON {
         // Up to which seq members have read, and got delivered.
         buffer.writeJSONKey("positions")
         buffer.beginJSONArray()
-        for member in summary.members {
+        for member in summary.members.count <= limit ? summary.members : [user] {
             guard let position = summary.positions[member] else { continue }
             buffer.beginJSONElement()
             buffer.beginJSONObject()

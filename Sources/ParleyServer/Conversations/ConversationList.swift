@@ -8,9 +8,6 @@ import RedisClient
 struct ConversationList: Sendable {
     let conversations: ConversationStore
 
-    /// Members of a group of whom a list has the positions: with those of bigger ones a page would be half a megabyte.
-    private static let fewMembers = 32
-
     private var postgres: PostgresPool { conversations.postgres }
     private var rows: ConversationRows { ConversationRows(history: conversations.history) }
 
@@ -43,7 +40,7 @@ struct ConversationList: Sendable {
         for row in found.prefix(limit) {
             if let item = try await item(row, for: user) { items.append(item) }
         }
-        let summaries = try await summaries(items, for: user, withPositionsUpTo: Self.fewMembers)
+        let summaries = try await summaries(items, for: user)
         return (summaries, found.count > limit ? found[limit - 1].place ?? items.last?.place : nil)
     }
 
@@ -53,7 +50,7 @@ struct ConversationList: Sendable {
         let unarchived = try await UnarchivedEntries(of: [conversation], conversations.history)
         guard let row = try await rows.read(.one(conversation), of: user, unarchived).first,
             let item = try await item(row, for: user),
-            let summary = try await summaries([item], for: user, withPositionsUpTo: .max).first
+            let summary = try await summaries([item], for: user).first
         else {
             // Removed meanwhile, mostly.
             try await conversations.requireMember(user, of: conversation)
@@ -103,12 +100,7 @@ struct ConversationList: Sendable {
 
     // MARK: Positions
 
-    /// - Parameter limit: of more members the user's own position alone.
-    private func summaries(
-        _ items: [Item],
-        for user: UserID,
-        withPositionsUpTo limit: Int
-    ) async throws -> [ConversationSummary] {
+    private func summaries(_ items: [Item], for user: UserID) async throws -> [ConversationSummary] {
         guard !items.isEmpty else { return [] }
         let groups = try await groups(items.map(\.conversation).filter { !$0.isDirect })
         let members = items.map { item in
@@ -117,7 +109,7 @@ struct ConversationList: Sendable {
         let asked = zip(items, members).map { item, members in
             (
                 conversation: item.conversation,
-                users: members.count <= limit && members.contains(user) ? members : [user]
+                users: members.contains(user) ? members : [user]
             )
         }
         let positions = try await ConversationSummary.Position.read(asked, for: user, from: conversations.redis)

@@ -212,13 +212,24 @@ final class PresenceHub: @unchecked Sendable {
     private func showFirst(_ watches: [Watch]) {
         let owing = watches.filter { !$0.owed.isEmpty }
         whenSubscribed(owing.flatMap { watch in watch.owed.map { FriendPair($0, watch.me) } }) {
-            let asking = owing.filter { self.isWatching($0) }.map { ($0, owed: $0.owed) }
-            self.read(Array(Set(asking.flatMap(\.owed)))) { read in
-                for (watch, owed) in asking where self.isWatching(watch) {
+            let asking = owing.filter { self.isWatching($0) }
+            for watch in asking {
+                for user in watch.owed where self.isKnown(user, beside: watch) { watch.tellFirst(user, self) }
+            }
+            let left = asking.map { ($0, owed: $0.owed) }
+            self.read(Array(Set(left.flatMap(\.owed)))) { read in
+                for (watch, owed) in left where self.isWatching(watch) {
                     for user in owed where read.contains(user) { watch.tellFirst(user, self) }
                 }
             }
         }
+    }
+
+    /// Whether somebody else here was told what became of the user up to now, and still hears of it: when thousands come
+    /// back together, Redis need not be asked about each of their friends by each of them.
+    private func isKnown(_ user: UserID, beside watch: Watch) -> Bool {
+        board.state(of: user) != nil && feeds.allSatisfy(\.isReady)
+            && board.watchers(of: user).contains { $0 != watch.id && watches[$0]?.hasBeenTold(of: user) == true }
     }
 
     // MARK: Channels

@@ -87,6 +87,9 @@ final class Watch {
         if takesMore { tell(user, hub) } else { changed(user, hub) }
     }
 
+    /// Its channel is heard, and the first picture was there. Only to be asked of those it watches.
+    func hasBeenTold(of user: UserID) -> Bool { !owesAll && !owed.contains(user) }
+
     func changed(_ user: UserID, _ hub: PresenceHub) {
         guard !owed.contains(user) else { return }
         switch window.changed(user, isWritable: takesMore) {
