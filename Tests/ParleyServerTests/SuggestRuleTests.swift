@@ -35,7 +35,8 @@ import Testing
             #expect(filter.allows("a bad word", in: .fallback))
             #expect(try !filter.allows("a bad word", in: #require(SuggestLocale("de-AT"))))
             let log = try await store.log(limit: 10)
-            #expect(log.map { "\($0.version) \($0.action) \($0.by)" } == ["3 unblock ann", "2 block bob", "1 block ann"])
+            let told = log.map { "\($0.version) \($0.action) \($0.by)" }
+            #expect(told == ["3 unblock ann", "2 block bob", "1 block ann"])
             #expect(log.last?.reason == "a complaint" && log.last?.rule == bad)
         }
     }

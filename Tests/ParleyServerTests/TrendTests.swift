@@ -57,11 +57,19 @@ import Testing
             // As if it had begun 100 half-lives ago.
             let factor = 1 / Trends.fading(from: now - 100 * Self.hour, to: now, halfLife: Self.hour)
             _ = try await stack.client.send(
-                "ZUNIONSTORE", Trends.key("en"), "1", Trends.key("en"), "WEIGHTS", "\(factor)"
+                "ZUNIONSTORE",
+                Trends.key("en"),
+                "1",
+                Trends.key("en"),
+                "WEIGHTS",
+                "\(factor)"
             )
             let landmark = try await stack.client.send("HGET", Trends.stateKey("en"), "landmark").integer ?? 0
             _ = try await stack.client.send(
-                "HSET", Trends.stateKey("en"), "landmark", String(landmark - 100 * Self.hour)
+                "HSET",
+                Trends.stateKey("en"),
+                "landmark",
+                String(landmark - 100 * Self.hour)
             )
             let one = [query("q1"): SearchBatch.Recent(count: 0, at: now)]
             try await stack.trends.add(one, of: TypeaheadStack.shard, upTo: "2-0")
@@ -79,7 +87,9 @@ import Testing
             let now = WallClock.milliseconds()
             for round in 0..<3 {
                 var recent: [SearchedQuery: SearchBatch.Recent] = [:]
-                for number in 0..<600 { recent[query("q\(round).\(number)")] = .init(count: Int64(number + 1), at: now) }
+                for number in 0..<600 {
+                    recent[query("q\(round).\(number)")] = .init(count: Int64(number + 1), at: now)
+                }
                 try await stack.trends.add(recent, of: TypeaheadStack.shard, upTo: "\(round + 1)-0")
             }
             let kept = try await stack.trending()

@@ -84,7 +84,8 @@ struct TypeaheadStack: Sendable {
 
     /// Puts a search into the test's shard.
     @discardableResult
-    func search(_ text: String, by user: UserID? = nil, locale: String = "en", weight: Int64 = 1) async throws -> String {
+    func search(_ text: String, by user: UserID? = nil, locale: String = "en", weight: Int64 = 1) async throws -> String
+    {
         let pseudonym = user.map(pseudonyms.pseudonym)
         let entry = SearchEntry(text: text, locale: locale, user: pseudonym, weight: weight)
         return try #require(try await client.send(entry.command(for: Self.shard)).string)
@@ -99,7 +100,8 @@ struct TypeaheadStack: Sendable {
     }
 
     func isOpen(_ query: String, locale: String = "en") async throws -> Bool {
-        try await postgres.query("SELECT 1::bigint FROM query_gate WHERE locale = \(locale) AND query = \(query)").count == 1
+        try await postgres.query("SELECT 1::bigint FROM query_gate WHERE locale = \(locale) AND query = \(query)").count
+            == 1
     }
 
     /// What trends, with the weight as of now.

@@ -41,7 +41,8 @@ public struct BuildVerdict: Sendable, Hashable {
     /// A list of much less than before means that something was lost on the way.
     /// - Parameter share: of the former that must be there at least.
     public mutating func compareSize(_ queries: Int64, before: Int64, share: Double) {
-        if Double(queries) < share * Double(before) { faults.append("it has \(queries) queries, and before were \(before)") }
+        guard Double(queries) < share * Double(before) else { return }
+        faults.append("it has \(queries) queries, and before were \(before)")
     }
 
     /// - Parameters:

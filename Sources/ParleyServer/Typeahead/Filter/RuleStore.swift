@@ -96,7 +96,8 @@ struct RuleStore: Sendable {
             ORDER BY version DESC LIMIT \(limit)
             """
         )
-        return try rows.decode((Int64, String, String, String?, String, String?, String, Int64).self).compactMap { row in
+        return try rows.decode((Int64, String, String, String?, String, String?, String, Int64).self).compactMap {
+            row in
             let (version, action, kind, locale, rule, reason, by, at) = row
             guard let rule = Self.rule((kind, locale, rule)) else { return nil }
             return LogEntry(version: version, action: action, rule: rule, reason: reason, by: by, at: at)
