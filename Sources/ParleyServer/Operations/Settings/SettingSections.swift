@@ -20,7 +20,7 @@ extension Setting {
 
     private static let everybody = Set(Reader.allCases)
     private static let servers: Set<Reader> = [.gateway, .worker]
-    private static let writers = servers.union([.migrate])
+    private static let writers = servers.union([.migrate, .typeahead])
 
     private static let process: [Setting] = [
         Setting(
@@ -79,7 +79,7 @@ extension Setting {
             "REDIS_URL",
             \.redisURL,
             .redisURL,
-            for: servers.union([.top]),
+            for: servers.union([.top, .typeahead]),
             isSecret: true,
             "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
                 + "trust instead of the system's"
@@ -97,7 +97,7 @@ extension Setting {
             "REDIS_SUGGEST_URL",
             \.suggestRedisURL,
             .optional(.redisURL),
-            for: servers,
+            for: servers.union([.typeahead]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
             "A Redis of its own for suggestions, and for searches until they are counted"
