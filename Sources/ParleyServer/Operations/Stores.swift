@@ -9,6 +9,8 @@ struct Stores: Sendable {
     let redis: RedisClient
     /// For what may be lost, rate limits too. The same where there is no other.
     let volatile: RedisClient
+    /// For lists of suggestions. The same where there is no other.
+    let suggest: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
     let positions: ArchivePositions
@@ -34,7 +36,8 @@ struct Stores: Sendable {
         let positions = ArchivePositions(postgres: postgres)
         let epochs = EpochKeeper(archive: positions, logger: logger)
         let redis: RedisClient
-        var volatile: RedisClient
+        let volatile: RedisClient
+        let suggest: RedisClient
         do {
             var configuration = try RedisConfiguration(url: settings.redisURL)
             configuration.clientName = name
@@ -49,12 +52,12 @@ struct Stores: Sendable {
                 }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
-            volatile = redis
-            if let url = settings.volatileRedisURL, url != settings.redisURL {
+            func other(_ url: String?) throws(RedisError) -> RedisClient {
+                guard let url, url != settings.redisURL else { return redis }
                 var configuration = try RedisConfiguration(url: url)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
-                volatile = try RedisClient(
+                let client = try RedisClient(
                     configuration: configuration,
                     eventLoops: eventLoops,
                     logger: logger,
@@ -63,9 +66,13 @@ struct Stores: Sendable {
                         await Dashboard.offer(on: $0, logger: logger)
                     }
                 )
-                // Presence and discovery alone wait for it.
-                volatile.start()
+                // Those alone who use it wait for it.
+                client.start()
+                return client
             }
+            volatile = try other(settings.volatileRedisURL)
+            suggest =
+                settings.suggestRedisURL == settings.volatileRedisURL ? volatile : try other(settings.suggestRedisURL)
         } catch {
             throw Settings.Problem("Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
@@ -73,13 +80,16 @@ struct Stores: Sendable {
         return Stores(
             redis: redis,
             volatile: volatile,
+            suggest: suggest,
             postgres: postgres,
             epochs: epochs,
             positions: positions,
             history: History(postgres: postgres, commitLog: commitLog, positions: positions),
             metrics: eventLoops.map { loop in
-                let others = volatile === redis ? [] : volatile.connections(on: loop)
-                return RedisMetrics(eventLoop: loop, connections: redis.connections(on: loop) + others)
+                var connections = redis.connections(on: loop)
+                if volatile !== redis { connections += volatile.connections(on: loop) }
+                if suggest !== redis, suggest !== volatile { connections += suggest.connections(on: loop) }
+                return RedisMetrics(eventLoop: loop, connections: connections)
             } + [PostgresMetrics(pool: postgres, limit: postgresConfiguration.connections, times: statements)]
         )
     }
@@ -155,6 +165,7 @@ struct Stores: Sendable {
     func close() async {
         await redis.close()
         if volatile !== redis { await volatile.close() }
+        if suggest !== redis, suggest !== volatile { await suggest.close() }
         await postgres.shutdown()
     }
 

@@ -19,7 +19,7 @@ extension Setting {
 
     private static let everybody = Set(Reader.allCases)
     private static let servers: Set<Reader> = [.gateway, .worker]
-    private static let writers = servers.union([.migrate])
+    private static let writers = servers.union([.migrate, .typeahead])
 
     private static let process: [Setting] = [
         Setting(
@@ -77,7 +77,7 @@ extension Setting {
             "REDIS_URL",
             \.redisURL,
             .redisURL,
-            for: servers.union([.top]),
+            for: servers.union([.top, .typeahead]),
             isSecret: true,
             "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
                 + "trust instead of the system's"
@@ -90,6 +90,15 @@ extension Setting {
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
             "A Redis of its own for what may be lost: the channels of presence, the registry of gateways, and rate limits"
+        ),
+        Setting(
+            "REDIS_SUGGEST_URL",
+            \.suggestRedisURL,
+            .optional(.redisURL),
+            for: servers.union([.typeahead]),
+            isSecret: true,
+            fallback: "that of `PARLEY_REDIS_URL`",
+            "A Redis of its own for lists of suggestions, which may be lost too: they are filled anew from PostgreSQL"
         ),
         Setting(
             "REDIS_CONNECTIONS",
