@@ -100,7 +100,8 @@ extension Setting {
             for: servers.union([.typeahead]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
-            "A Redis of its own for suggestions, and for searches until they are counted"
+            "A Redis of its own for lists of suggestions, which are filled anew from PostgreSQL where they are lost, and for "
+                + "searches until they are counted"
         ),
         Setting(
             "REDIS_CONNECTIONS",
