@@ -5,7 +5,10 @@ import ParleyServer
 struct Typeahead: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Work on the lists of suggestions.",
-        subcommands: [Import.self]
+        subcommands: [
+            Import.self, Rebuild.self, Rollback.self, Status.self, Explain.self, Shards.self, Block.self, Unblock.self,
+            Rules.self,
+        ]
     )
 }
 

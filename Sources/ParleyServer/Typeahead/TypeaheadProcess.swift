@@ -8,8 +8,12 @@ import RedisClient
 /// What the commands of `parley typeahead` work with: it connects to the stores that lists of suggestions need.
 public struct TypeaheadProcess: Sendable {
     let writer: GenerationWriter
-    private let postgres: PostgresPool
-    private let redis: RedisClient
+    let settings: Settings
+    let postgres: PostgresPool
+    let redis: RedisClient
+    let logger: Logger
+
+    var desk: BuilderDesk { BuilderDesk(postgres: postgres) }
 
     /// Runs `body`, and closes the connections.
     /// - Throws: `Settings.Problem` for a store that is not there, and what `body` throws.
@@ -35,6 +39,8 @@ public struct TypeaheadProcess: Sendable {
     }
 
     private init(_ settings: Settings, _ logger: Logger) async throws {
+        self.settings = settings
+        self.logger = logger
         var configuration = settings.postgres
         configuration.applicationName = "parley-typeahead"
         configuration.statementTimeout = .seconds(300)
@@ -73,14 +79,36 @@ public struct TypeaheadProcess: Sendable {
     public func load(_ file: SuggestImport, progress: @escaping @Sendable (String) -> Void) async throws -> [String] {
         var lines: [String] = []
         for (locale, entries) in file.lists.sorted(by: { $0.key < $1.key }) {
+            // What is built from now on is made of it too.
+            try await QuerySources(postgres: postgres).replace(locale, by: entries)
+            let generation = try await publish(entries, locale, progress)
+            try await writer.retireOld(of: locale)
+            lines.append("\(locale): \(entries.count) queries, generation \(generation.id) is in force")
+        }
+        // What was gathered is to be added.
+        if try await !QuerySources(postgres: postgres).sizes().isEmpty { _ = try await desk.ask() }
+        return lines
+    }
+
+    private func publish(
+        _ entries: [SuggestEntry],
+        _ locale: SuggestLocale,
+        _ progress: @escaping @Sendable (String) -> Void
+    ) async throws -> SuggestGeneration {
+        var attempts = 0
+        while true {
             let base = try await writer.store.current(of: locale)?.id
             let generation = try await writer.build(entries, for: locale, base: base, source: "import") {
                 progress("\(locale): \($0.rawValue) \($1) of \($2)")
             }
-            try await writer.flip(to: generation)
-            try await writer.retireOld(of: locale)
-            lines.append("\(locale): \(entries.count) queries, generation \(generation.id) is in force")
+            do {
+                try await writer.flip(to: generation)
+                return generation
+            } catch let refusal as GenerationWriter.Refusal {
+                // A worker built one meanwhile, perhaps without this.
+                attempts += 1
+                if attempts == 3 { throw refusal }
+            }
         }
-        return lines
     }
 }

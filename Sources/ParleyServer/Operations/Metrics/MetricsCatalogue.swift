@@ -250,7 +250,9 @@ extension Metric {
 
     // MARK: Searches
 
-    private static let searches = [searchesTaken, searchesCounted, searchesWaiting, filterVersion, filterDelay]
+    private static let searches = [
+        searchesTaken, searchesCounted, searchesWaiting, builds, buildAge, filterVersion, filterDelay,
+    ]
 
     static let searchesTaken = Metric(
         "parley_searches_taken_total",
@@ -269,6 +271,19 @@ extension Metric {
         .gauge,
         .workers,
         "Entries of the stream of searches, of all shards; one of each stays when all are counted."
+    )
+    static let builds = Metric(
+        "parley_suggest_builds_total",
+        .counter,
+        .workers,
+        labels: ["outcome"],
+        "Builds of lists of suggestions by this worker: good, or failed with what is no good and was not put in force."
+    )
+    static let buildAge = Metric(
+        "parley_suggest_build_age_seconds",
+        .gauge,
+        .workers,
+        "Since the last build of any worker ended, whatever came of it."
     )
     static let filterVersion = Metric(
         "parley_suggest_filter_version",

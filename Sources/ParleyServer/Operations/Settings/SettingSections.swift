@@ -14,6 +14,7 @@ extension Setting {
         Section(title: "Clients", settings: clients), Section(title: "Messages", settings: messages),
         Section(title: "Users and groups", settings: users), Section(title: "History", settings: history),
         Section(title: "Gathering searches", settings: gathering),
+        Section(title: "Building lists of suggestions", settings: building),
     ]
 
     static let all = sections.flatMap(\.settings)
@@ -359,7 +360,7 @@ extension Setting {
             "SEARCH_GATE",
             \.gathering.gate,
             .number(in: 1...1000),
-            for: [.worker],
+            for: [.worker, .typeahead],
             "So many different users must have searched for something before it is suggested to anybody, whatever is sampled"
         ),
         Setting(
@@ -389,6 +390,45 @@ extension Setting {
             .seconds(in: 1...31_557_600),
             for: [.worker],
             "In which a search of late loses half of its weight among trends"
+        ),
+    ]
+
+    private static let building: [Setting] = [
+        Setting(
+            "SUGGEST_BUILD_S",
+            \.building.period,
+            .seconds(in: 1...31_557_600),
+            for: [.worker, .typeahead],
+            "Between two builds of all lists by the schedule"
+        ),
+        Setting(
+            "SUGGEST_HALF_LIFE_DAYS",
+            \.building.halfLifeDays,
+            .number(in: 1...36_500),
+            for: [.worker, .typeahead],
+            "In which a search loses half of its weight in the lists"
+        ),
+        Setting(
+            "SUGGEST_LIST_LEAST",
+            \.building.leastQueries,
+            .number(in: 1...1_000_000_000),
+            for: [.worker, .typeahead],
+            "Queries from which on a language or a country has a list of its own, and a list is split into shards; a list "
+                + "that was imported stays"
+        ),
+        Setting(
+            "SUGGEST_SHARDS",
+            \.building.shards,
+            .number(in: 1...1024),
+            for: [.worker, .typeahead],
+            "Shards of a list, each a slot of Redis Cluster"
+        ),
+        Setting(
+            "SUGGEST_TOLERANCE_PERCENT",
+            \.building.tolerance,
+            .percent(in: 0...100),
+            for: [.worker, .typeahead],
+            "By which the mean reciprocal rank of a new list may be below that of the one in force"
         ),
     ]
 }
