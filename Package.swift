@@ -42,10 +42,11 @@ let package = Package(
         .systemLibrary(name: "CHiredis"),
         .systemLibrary(name: "CLibpq"),
         .systemLibrary(name: "CScrypt"),
+        .systemLibrary(name: "CUtf8proc"),
 
         // What crosses the client wire; decisions without I/O.
         .target(name: "ParleyWire", dependencies: [nioCore], swiftSettings: settings),
-        .target(name: "ParleyCore", dependencies: ["ParleyWire"], swiftSettings: settings),
+        .target(name: "ParleyCore", dependencies: ["CUtf8proc", "ParleyWire"], swiftSettings: settings),
 
         // The two stores. Neither knows of chat.
         .target(
@@ -83,6 +84,7 @@ let package = Package(
                 .embedInCode("Dashboard/Top.lua"), .embedInCode("Dashboard/People.lua"),
                 .embedInCode("Dashboard/Senders.lua"), .embedInCode("Admission/Limits.lua"),
                 .embedInCode("Discovery/Discovery.lua"),
+                .embedInCode("Typeahead/Gathering/Searches.lua"), .embedInCode("Typeahead/Trending/Trending.lua"),
                 .embedInCode("Web"),
             ],
             swiftSettings: settings

@@ -19,6 +19,7 @@ extension Activity {
         case (.post, "conversations", "read"): self = .read
         case (.get, "conversations", _): self = .history
         case (.get, "users", _) where request.uri.queryParameters["prefix"] != nil: self = .search
+        case (.post, "searches", _): self = .submit
         case (.post, "friends", ""): self = .friend
         case (.put, "me", _), (.delete, "me", _): self = .password
         default: self = .request
@@ -52,7 +53,7 @@ extension Activity {
         switch self {
         case .watch: .presence
         case .typing, .read: .typing
-        case .history, .search: .history
+        case .history, .search, .submit: .history
         case .signup, .login, .session: .logins
         case .send, .change: .sends
         default: nil

@@ -18,6 +18,8 @@ public enum Activity: String, Sendable, Hashable, CaseIterable {
     case history
     /// `GET /v1/users?prefix=`
     case search
+    /// `POST /v1/searches`
+    case submit
     /// Asking somebody to be friends.
     case friend
     case signup, login

@@ -55,11 +55,24 @@ public struct GatewayProcess {
             authenticator: accounts.authenticator
         )
         let router = makeRouter(services, stores, accounts, relations, hubs, lag)
+        let intake = SearchIntake(
+            redis: stores.suggest,
+            pseudonyms: try await SearchPseudonyms(from: stores.postgres),
+            sampling: settings.gathering.sampling
+        )
+        if configuration.serves != .sockets {
+            SearchRoutes(
+                intake: intake,
+                authenticator: accounts.authenticator,
+                admission: admission,
+                isPublic: false
+            ).add(to: router)
+        }
         let parts: [any MetricsSource] = hubs.all + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
             sources: parts + [
-                GatewayMetrics(services: services), services.http, services.presence.publisher, process,
+                GatewayMetrics(services: services), intake, services.http, services.presence.publisher, process,
                 services.refusals, lag,
             ]
         ).add(to: router)

@@ -9,6 +9,8 @@ struct Stores: Sendable {
     let redis: RedisClient
     /// For what may be lost, rate limits too. The same where there is no other.
     let volatile: RedisClient
+    /// For suggestions. The same as the first where there is no other.
+    let suggest: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
     let positions: ArchivePositions
@@ -34,7 +36,8 @@ struct Stores: Sendable {
         let positions = ArchivePositions(postgres: postgres)
         let epochs = EpochKeeper(archive: positions, logger: logger)
         let redis: RedisClient
-        var volatile: RedisClient
+        let volatile: RedisClient
+        let suggest: RedisClient
         do {
             var configuration = try RedisConfiguration(url: settings.redisURL)
             configuration.clientName = name
@@ -49,12 +52,13 @@ struct Stores: Sendable {
                 }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
-            volatile = redis
-            if let url = settings.volatileRedisURL, url != settings.redisURL {
+            // What needs these alone waits for them.
+            func other(_ url: String?) throws(RedisError) -> RedisClient {
+                guard let url, url != settings.redisURL else { return redis }
                 var configuration = try RedisConfiguration(url: url)
                 configuration.clientName = name
                 configuration.connectionsPerLoop = 1
-                volatile = try RedisClient(
+                let client = try RedisClient(
                     configuration: configuration,
                     eventLoops: eventLoops,
                     logger: logger,
@@ -63,9 +67,11 @@ struct Stores: Sendable {
                         await Dashboard.offer(on: $0, logger: logger)
                     }
                 )
-                // Presence and discovery alone wait for it.
-                volatile.start()
+                client.start()
+                return client
             }
+            volatile = try other(settings.volatileRedisURL)
+            suggest = try other(settings.suggestRedisURL)
         } catch {
             throw Settings.Problem("Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
@@ -73,12 +79,13 @@ struct Stores: Sendable {
         return Stores(
             redis: redis,
             volatile: volatile,
+            suggest: suggest,
             postgres: postgres,
             epochs: epochs,
             positions: positions,
             history: History(postgres: postgres, commitLog: commitLog, positions: positions),
             metrics: eventLoops.map { loop in
-                let others = volatile === redis ? [] : volatile.connections(on: loop)
+                let others = [volatile, suggest].filter { $0 !== redis }.flatMap { $0.connections(on: loop) }
                 return RedisMetrics(eventLoop: loop, connections: redis.connections(on: loop) + others)
             } + [PostgresMetrics(pool: postgres, limit: postgresConfiguration.connections, times: statements)]
         )
@@ -154,7 +161,7 @@ struct Stores: Sendable {
 
     func close() async {
         await redis.close()
-        if volatile !== redis { await volatile.close() }
+        for other in [volatile, suggest] where other !== redis { await other.close() }
         await postgres.shutdown()
     }
 

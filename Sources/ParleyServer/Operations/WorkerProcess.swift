@@ -13,6 +13,8 @@ public struct WorkerProcess {
         case archiver
         /// Puts out the lights of those who are gone.
         case presence
+        /// Counts what is searched for, and makes lists of suggestions of it.
+        case typeahead
     }
 
     private let settings: Settings
@@ -49,12 +51,17 @@ public struct WorkerProcess {
         ]
         let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
         let process = ProcessMetrics(role: .worker, name: name)
+        let searches = SearchProgress()
         var metrics: [any MetricsSource] = stores.metrics + [archive, process, lag]
         if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status, archive.count) }
         if settings.roles.contains(.presence) {
             let presence = stores.presence(settings.gateway.presenceTerms, logger: logger)
             services.append(PresenceSweeper(presence: presence, logger: logger))
             metrics.append(presence.publisher)
+        }
+        if settings.roles.contains(.typeahead) {
+            services += try await gathering(stores, name, searches)
+            metrics.append(SearchMetrics(redis: stores.suggest, progress: searches))
         }
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)
@@ -77,6 +84,31 @@ public struct WorkerProcess {
         try await explainingTakenPort(settings.healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
         await stores.close()
         try await group.shutdownGracefully()
+    }
+
+    private func gathering(_ stores: Stores, _ name: String, _ progress: SearchProgress) async throws -> [any Service] {
+        let configuration = settings.gathering
+        let counts = QueryCounts(postgres: stores.postgres)
+        let gate = PrivacyGate(
+            redis: stores.suggest,
+            postgres: stores.postgres,
+            pseudonyms: try await SearchPseudonyms(from: stores.postgres),
+            enough: configuration.gate,
+            window: configuration.gateWindow
+        )
+        return [
+            SearchReader(
+                redis: stores.suggest,
+                counts: counts,
+                gate: gate,
+                trends: Trends(redis: stores.suggest, halfLife: configuration.trendHalfLife),
+                leases: SearchLeases(postgres: stores.postgres, worker: name),
+                interval: .nanoseconds(configuration.flush.nanoseconds),
+                progress: progress,
+                logger: logger
+            ),
+            CountKeeper(counts: counts, retentionDays: configuration.retentionDays, logger: logger),
+        ]
     }
 
     private func archiving(

@@ -1,6 +1,6 @@
 /// Every metric, in the order of `/metrics` and of the runbook's table, which `parley metrics` writes.
 extension Metric {
-    static let all = messages + sockets + http + stores + archive + presence + process
+    static let all = messages + sockets + http + stores + archive + presence + searches + process
 
     // MARK: Messages
 
@@ -246,6 +246,41 @@ extension Metric {
         .gauge,
         .gateways,
         "Sockets that watch the presence of somebody."
+    )
+
+    // MARK: Searches
+
+    private static let searches = [searchesTaken, searchesCounted, searchesWaiting, filterVersion, filterDelay]
+
+    static let searchesTaken = Metric(
+        "parley_searches_taken_total",
+        .counter,
+        .gateways,
+        "Submitted searches that went into the stream, of those who are listened to."
+    )
+    static let searchesCounted = Metric(
+        "parley_searches_counted_total",
+        .counter,
+        .workers,
+        "Submitted searches that this worker counted."
+    )
+    static let searchesWaiting = Metric(
+        "parley_searches_waiting",
+        .gauge,
+        .workers,
+        "Entries of the stream of searches, of all shards; one of each stays when all are counted."
+    )
+    static let filterVersion = Metric(
+        "parley_suggest_filter_version",
+        .gauge,
+        .gateways,
+        "Version of the rules of what is never suggested that is in force here."
+    )
+    static let filterDelay = Metric(
+        "parley_suggest_filter_delay_seconds",
+        .gauge,
+        .gateways,
+        "From the last change of these rules to its being in force here."
     )
 
     // MARK: The process

@@ -13,6 +13,7 @@ extension Setting {
         Section(title: "Process", settings: process), Section(title: "Stores", settings: stores),
         Section(title: "Clients", settings: clients), Section(title: "Messages", settings: messages),
         Section(title: "Users and groups", settings: users), Section(title: "History", settings: history),
+        Section(title: "Gathering searches", settings: gathering),
     ]
 
     static let all = sections.flatMap(\.settings)
@@ -53,7 +54,8 @@ extension Setting {
             .set(),
             for: [.worker],
             "What this worker does: `archiver` archives messages, finishes what was left undone and keeps history's "
-                + "partitions, `presence` puts out the lights of those who are gone. Each is needed once at least"
+                + "partitions, `presence` puts out the lights of those who are gone, `typeahead` counts searches and makes suggestions of "
+                + "them. Each is needed once at least"
         ),
         Setting("PORT", \.port, .port, for: [.gateway], "The port of HTTP and WebSocket; 0 for any that is free"),
         Setting(
@@ -90,6 +92,15 @@ extension Setting {
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
             "A Redis of its own for what may be lost: the channels of presence, the registry of gateways, and rate limits"
+        ),
+        Setting(
+            "REDIS_SUGGEST_URL",
+            \.suggestRedisURL,
+            .optional(.redisURL),
+            for: servers,
+            isSecret: true,
+            fallback: "that of `PARLEY_REDIS_URL`",
+            "A Redis of its own for suggestions, and for searches until they are counted"
         ),
         Setting(
             "REDIS_CONNECTIONS",
@@ -332,6 +343,51 @@ extension Setting {
             for: [.worker],
             fallback: "all of it",
             "Days of history that are kept, the same for all workers"
+        ),
+    ]
+
+    private static let gathering: [Setting] = [
+        Setting(
+            "SEARCH_SAMPLING",
+            \.gathering.sampling,
+            .number(in: 1...1_000_000),
+            for: [.gateway],
+            "Of so many users one's searches are taken, and count for all of them"
+        ),
+        Setting(
+            "SEARCH_GATE",
+            \.gathering.gate,
+            .number(in: 1...1000),
+            for: [.worker],
+            "So many different users must have searched for something before it is suggested to anybody, whatever is sampled"
+        ),
+        Setting(
+            "SEARCH_GATE_S",
+            \.gathering.gateWindow,
+            .seconds(in: 60...3_155_760_000),
+            for: [.worker],
+            "The time in which they must, from the first of them on"
+        ),
+        Setting(
+            "SEARCH_RETENTION_DAYS",
+            \.gathering.retentionDays,
+            .number(in: 1...36_500),
+            for: [.worker],
+            "Days for which it is kept how often what was searched for"
+        ),
+        Setting(
+            "SEARCH_FLUSH_MS",
+            \.gathering.flush,
+            .milliseconds(in: 10...60_000),
+            for: [.worker],
+            "Between two writes of what was searched for"
+        ),
+        Setting(
+            "TREND_HALF_LIFE_S",
+            \.gathering.trendHalfLife,
+            .seconds(in: 1...31_557_600),
+            for: [.worker],
+            "In which a search of late loses half of its weight among trends"
         ),
     ]
 }

@@ -23,6 +23,8 @@ public struct Settings: Sendable {
     public var redisURL = "redis://127.0.0.1:6379"
     /// For what may be lost: presence's channels, the registry of gateways, rate limits; nil for the same.
     public var volatileRedisURL: String?
+    /// For suggestions and what they are made of; nil for the same.
+    public var suggestRedisURL: String?
     /// Pipelined connections of each event loop.
     public var redisConnections = 2
     public var postgres = PostgresConfiguration(url: "postgres://127.0.0.1:5432/parley")
@@ -34,6 +36,7 @@ public struct Settings: Sendable {
     var commit = CommitConfiguration()
     var groups = GroupConfiguration()
     var friends = FriendConfiguration()
+    var gathering = GatheringConfiguration()
     var roles = Set(WorkerProcess.Role.allCases)
     var partitionPeriod = PartitionKeeper.Period.month
     /// nil for all history.

@@ -1,0 +1,85 @@
+"""What people search for, told over HTTP: counted once, whoever tells it where, and shown to nobody too early."""
+
+import secrets
+
+import httpx
+import pytest
+from client import Account, poll
+
+
+def tell(url, account, q, **fields):
+    headers = {"Authorization": f"Bearer {account.token}"} if account else {}
+    return httpx.post(f"{url}/v1/searches", json={"q": q, **fields}, headers=headers)
+
+
+def counted(stack, query):
+    """How often, and as what it is shown."""
+    rows = stack.sql(f"SELECT locale, display, sum(count + held) FROM query_counts WHERE query = '{query}' "
+                     "GROUP BY locale, display ORDER BY locale, display")
+    return [tuple(row.split("|")) for row in rows.splitlines()]
+
+
+def test_a_search_is_counted_in_its_list_by_its_normal_form(stack, urls):
+    ann, word = Account(urls[0]), secrets.token_hex(6)
+    told = [(f"{word} Straße", "de"), (f"{word} STRASSE", "de-DE"), (f"  {word}   strasse ", "de")]
+    for number, (q, locale) in enumerate(told):
+        assert tell(urls[number % 2], ann, q, locale=locale).status_code == 204
+    assert tell(urls[0], ann, f"{word} strasse").status_code == 204
+    expected = [
+        ("de", f"{word} Straße", "1"), ("de", f"{word} strasse", "1"), ("de-DE", f"{word} STRASSE", "1"),
+        ("default", f"{word} strasse", "1"),
+    ]
+    poll(lambda: counted(stack, f"{word} strasse") == expected)
+
+
+def test_what_one_person_repeats_is_shown_to_nobody(stack, urls):
+    word = secrets.token_hex(6)
+    people = [Account(urls[number % 2]) for number in range(5)]
+    for _ in range(10):
+        assert tell(urls[0], people[0], word, locale="en").status_code == 204
+    for person in people[1:4]:
+        assert tell(urls[1], person, word, locale="en").status_code == 204
+    poll(lambda: counted(stack, word) == [("en", word, "13")])
+    is_open = f"SELECT count(*) FROM query_gate WHERE query = '{word}'"
+    assert stack.sql(is_open) == "0"
+    assert int(stack.redis("scard", f"gate:en:{word}")) == 4
+    assert stack.redis("zscore", "trend:{en}", word) == ""
+    assert tell(urls[0], people[4], word.upper(), locale="en").status_code == 204
+    poll(lambda: stack.sql(is_open) == "1")
+    poll(lambda: stack.redis("zscore", "trend:{en}", word))
+    assert stack.redis("exists", f"gate:en:{word}") == "0"
+
+
+def test_nothing_that_redis_keeps_of_searches_names_a_user(stack, urls):
+    ann, word = Account(urls[0]), secrets.token_hex(6)
+    assert tell(urls[0], ann, word, locale="en").status_code == 204
+    poll(lambda: stack.redis("smembers", f"gate:en:{word}"))
+    assert ann.id not in stack.redis("smembers", f"gate:en:{word}")
+    for shard in range(4):
+        assert ann.id not in stack.redis("xrange", f"searches:{{S{shard}}}", "-", "+")
+
+
+BAD = [
+    ({"q": ""}, 422), ({"q": "   "}, 422), ({"q": "\x01\x02"}, 422), ({"q": "x" * 513}, 422), ({}, 422),
+    ({"q": "x" * 10_000}, 413), ({"q": 5}, 422), ({"q": "x", "locale": "nowhere-at-all!"}, 422),
+    ({"q": "x", "locale": ""}, 422),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BAD)))
+def test_what_is_no_search_is_refused(urls, pair, number):
+    body, status = BAD[number]
+    answer = httpx.post(f"{urls[0]}/v1/searches", json=body, headers={"Authorization": f"Bearer {pair[0].token}"})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["code"] == ("too_large" if status == 413 else "invalid")
+
+
+def test_a_lone_surrogate_is_refused(urls, pair):
+    answer = httpx.post(
+        f"{urls[0]}/v1/searches", content=b'{"q":"\\ud800"}', headers={"Authorization": f"Bearer {pair[0].token}"}
+    )
+    assert answer.status_code in (400, 422), answer.text
+
+
+def test_who_is_not_signed_in_tells_nothing(urls):
+    assert tell(urls[0], None, "x").status_code == 401
