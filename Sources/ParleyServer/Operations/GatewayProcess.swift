@@ -55,6 +55,14 @@ public struct GatewayProcess {
             authenticator: accounts.authenticator
         )
         let router = makeRouter(services, stores, accounts, relations, hubs, lag)
+        let filter = FilterFeed(
+            store: RuleStore(postgres: stores.postgres),
+            redis: stores.suggest,
+            name: configuration.name,
+            logger: logger
+        )
+        // Before anybody is answered.
+        await filter.update()
         let intake = SearchIntake(
             redis: stores.suggest,
             pseudonyms: try await SearchPseudonyms(from: stores.postgres),
@@ -72,7 +80,7 @@ public struct GatewayProcess {
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
             sources: parts + [
-                GatewayMetrics(services: services), intake, services.http, services.presence.publisher, process,
+                GatewayMetrics(services: services), intake, filter, services.http, services.presence.publisher, process,
                 services.refusals, lag,
             ]
         ).add(to: router)
@@ -88,7 +96,7 @@ public struct GatewayProcess {
                 availableConnectionsDelegate: .maximum(files.connections, logger: logger)
             ),
             services: [
-                BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),
+                filter, BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),
                 Overload(services: services, postgres: stores.postgres, hasher: hasher, lag: lag),
             ],
             onServerRunning: { _ in registration.listens() },

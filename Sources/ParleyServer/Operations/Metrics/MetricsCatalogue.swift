@@ -283,7 +283,7 @@ extension Metric {
         "parley_suggest_build_age_seconds",
         .gauge,
         .workers,
-        "Since the last build of any worker ended, whatever came of it."
+        "Since the last build of any worker ended, whatever came of it; 0 before the first."
     )
     static let filterVersion = Metric(
         "parley_suggest_filter_version",
@@ -295,7 +295,7 @@ extension Metric {
         "parley_suggest_filter_delay_seconds",
         .gauge,
         .gateways,
-        "From the last change of these rules to its being in force here."
+        "From the last change of these rules to its being in force here; 0 before one was seen."
     )
 
     // MARK: The process

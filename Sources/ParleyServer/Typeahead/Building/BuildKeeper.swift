@@ -106,7 +106,7 @@ extension BuildCount: MetricsSource {
         var samples = MetricSamples()
         samples.add(.builds, "good", value: reading.good)
         samples.add(.builds, "failed", value: reading.failed)
-        if let age = reading.standing?.outcomeAgo { samples.add(.buildAge, value: Double(age) / 1000) }
+        samples.add(.buildAge, value: Double(reading.standing?.outcomeAgo ?? 0) / 1000)
         return samples
     }
 }

@@ -89,7 +89,7 @@ extension TypeaheadProcess {
             } else if let list = SuggestLocale(list), !filter.allows(query, in: list) {
                 reason = "the filter"
             } else {
-                reason = "others weigh more, or the next build"
+                reason = "the next build, or more searches than others have"
             }
             lines.append("    \(query)  searched for \(count) times in \(list)  waits for \(reason)")
         }
