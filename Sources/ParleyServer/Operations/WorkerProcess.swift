@@ -46,7 +46,8 @@ public struct WorkerProcess {
                 status: status,
                 redis: stores.redis,
                 postgres: stores.postgres,
-                registry: stores.registryEndpoint
+                registry: stores.registryEndpoint,
+                suggest: settings.roles.contains(.typeahead) ? stores.suggest : nil
             )
         ]
         let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
