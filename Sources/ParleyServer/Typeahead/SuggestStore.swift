@@ -195,10 +195,12 @@ struct SuggestStore: Sendable {
     }
 
     /// The heaviest completions of a prefix, as Redis would answer them.
-    func completions(of prefix: [UInt8], in generation: SuggestGeneration) async throws(PostgresError) -> [SuggestEntry]
+    func completions(of prefix: [UInt8], in generation: SuggestGeneration, timeout: Duration? = nil)
+        async throws(PostgresError) -> [SuggestEntry]
     {
         let ranked = try await postgres.query(
-            "SELECT completions FROM suggest_prefixes WHERE generation = \(generation.id) AND prefix = \(prefix)"
+            "SELECT completions FROM suggest_prefixes WHERE generation = \(generation.id) AND prefix = \(prefix)",
+            timeout: timeout
         ).decode([UInt8].self)
         if let ranked = ranked.first { return RankedCompletions.read(ranked) }
         return try await postgres.query(
@@ -206,7 +208,8 @@ struct SuggestStore: Sendable {
             SELECT display, weight FROM suggest_entries
             WHERE generation = \(generation.id) AND key >= \(prefix) AND key < \(prefix + Self.end)
             ORDER BY weight DESC, key LIMIT \(SuggestIndex.width)
-            """
+            """,
+            timeout: timeout
         ).decode((String, Double).self).map { SuggestEntry(display: $0, weight: $1) }
     }
 

@@ -1,6 +1,6 @@
 /// Every metric, in the order of `/metrics` and of the runbook's table, which `parley metrics` writes.
 extension Metric {
-    static let all = messages + sockets + http + stores + archive + presence + searches + process
+    static let all = messages + sockets + http + stores + archive + presence + suggestions + searches + process
 
     // MARK: Messages
 
@@ -296,6 +296,32 @@ extension Metric {
         .gauge,
         .gateways,
         "From the last change of these rules to its being in force here; 0 before one was seen."
+    )
+
+    // MARK: Suggestions
+
+    private static let suggestions = [suggestLookups, suggestRefills, suggestGeneration]
+
+    static let suggestLookups = Metric(
+        "parley_suggest_lookups_total",
+        .counter,
+        .gateways,
+        labels: ["source"],
+        "Prefixes answered from cache, redis or postgres; not_modified without a look-up, unavailable not at all; joined waited "
+            + "for one that was being looked up."
+    )
+    static let suggestRefills = Metric(
+        "parley_suggest_refills_total",
+        .counter,
+        .gateways,
+        "Shards of lists that Redis lacked and this gateway filled again, or waited for."
+    )
+    static let suggestGeneration = Metric(
+        "parley_suggest_generation",
+        .gauge,
+        .gateways,
+        labels: ["locale"],
+        "The generation of each list that this gateway answers from."
     )
 
     // MARK: The process

@@ -12,9 +12,10 @@ extension Setting {
     static let sections = [
         Section(title: "Process", settings: process), Section(title: "Stores", settings: stores),
         Section(title: "Clients", settings: clients), Section(title: "Messages", settings: messages),
-        Section(title: "Users and groups", settings: users), Section(title: "History", settings: history),
+        Section(title: "Users and groups", settings: users), Section(title: "Suggestions", settings: suggestions),
         Section(title: "Gathering searches", settings: gathering),
         Section(title: "Building lists of suggestions", settings: building),
+        Section(title: "History", settings: history),
     ]
 
     static let all = sections.flatMap(\.settings)
@@ -326,6 +327,30 @@ extension Setting {
             .milliseconds(in: 0...3_600_000),
             for: servers,
             "How long somebody whose connection was lost still counts as online. The same for all processes"
+        ),
+    ]
+
+    private static let suggestions: [Setting] = [
+        Setting(
+            "SUGGEST",
+            \.suggest.access,
+            .choice,
+            for: [.gateway],
+            "Who is given suggestions over HTTP: everybody, or who has signed in"
+        ),
+        Setting(
+            "SUGGEST_MAX_AGE_S",
+            \.suggest.maxAge,
+            .seconds(in: 0...86_400),
+            for: [.gateway],
+            "How long browsers and proxies may keep an answer: as late is a blocked word gone from there"
+        ),
+        Setting(
+            "SUGGEST_CACHE",
+            \.suggest.cacheEntries,
+            .number(in: 100...10_000_000),
+            for: [.gateway],
+            "Prefixes whose suggestions each event loop keeps, at about a kilobyte each"
         ),
     ]
 

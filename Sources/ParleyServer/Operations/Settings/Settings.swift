@@ -38,6 +38,7 @@ public struct Settings: Sendable {
     var friends = FriendConfiguration()
     var gathering = GatheringConfiguration()
     var building = BuildConfiguration()
+    var suggest = SuggestConfiguration()
     var roles = Set(WorkerProcess.Role.allCases)
     var partitionPeriod = PartitionKeeper.Period.month
     /// nil for all history.

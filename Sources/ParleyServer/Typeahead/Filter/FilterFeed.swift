@@ -20,6 +20,7 @@ final class FilterFeed: Service {
     private let store: RuleStore
     private let redis: RedisClient
     private let name: String
+    private let apply: @Sendable (SuggestFilter) async -> Void
     private let logger: Logger
     private let standing = Mutex(Standing())
     private let wakeUps: AsyncStream<Void>
@@ -30,8 +31,17 @@ final class FilterFeed: Service {
     static let gatewaysKey = "suggest:gateways"
     private static let pause = Duration.seconds(2)
 
-    /// - Parameter redis: that of suggestions.
-    init(store: RuleStore, redis: RedisClient, name: String, logger: Logger) {
+    /// - Parameters:
+    ///   - redis: that of suggestions.
+    ///   - apply: returns when no answer is made by the rules before.
+    init(
+        store: RuleStore,
+        redis: RedisClient,
+        name: String,
+        logger: Logger,
+        apply: @escaping @Sendable (SuggestFilter) async -> Void = { _ in }
+    ) {
+        self.apply = apply
         self.store = store
         self.redis = redis
         self.name = name
@@ -39,7 +49,7 @@ final class FilterFeed: Service {
         (wakeUps, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
-    /// What is in force here; to be asked for every answer.
+    /// What is in force here.
     var filter: SuggestFilter { standing.withLock { $0.filter } ?? SuggestFilter() }
 
     /// How late the last change came, in milliseconds; nil where none came since the start.
@@ -74,6 +84,7 @@ final class FilterFeed: Service {
         do {
             if try await store.version() != standing.withLock({ $0.filter?.version }) {
                 let rules = try await store.read()
+                await apply(rules.filter)
                 // Both times are PostgreSQL's.
                 let delay = rules.at == 0 ? nil : max(0, rules.readAt - rules.at)
                 standing.withLock { $0 = Standing(filter: rules.filter, delay: $0.filter == nil ? nil : delay) }
