@@ -117,6 +117,30 @@ def test_a_word_is_blocked_at_every_gateway_before_the_command_ends(stack, build
     assert "no rule" in typeahead(stack, build, "block", "**", "--kind", "pattern", status=1)
 
 
+def suggested(url, account, q, tag=None, **parameters):
+    headers = {"Authorization": f"Bearer {account.token}"} | ({"If-None-Match": tag} if tag else {})
+    answer = httpx.get(f"{url}/v1/suggest", params={"q": q, **parameters}, headers=headers)
+    texts = [item["text"] for item in answer.json()["items"]] if answer.status_code == 200 else None
+    return texts, answer.headers.get("etag")
+
+
+def test_a_blocked_word_is_in_no_answer_when_the_command_ends(stack, build, urls, pair, tmp_path):
+    locale, word = f"y{secrets.choice('abcdefgh')}{secrets.choice('abcdefgh')}", secrets.token_hex(6)
+    base = tmp_path / "list.tsv"
+    base.write_text(f"plain one\t9\t{locale}\nplain {word}\t5\t{locale}\n")
+    typeahead(stack, build, "import", str(base))
+    whole, rest = ["plain one", f"plain {word}"], ["plain one"]
+    for url in urls:
+        poll(lambda url=url: suggested(url, pair[0], "pla", locale=locale)[0] == whole)
+    tags = [suggested(url, pair[0], "pla", locale=locale)[1] for url in urls]
+    typeahead(stack, build, "block", word)
+    for url, tag in zip(urls, tags):
+        assert suggested(url, pair[0], "pla", tag=tag, locale=locale)[0] == rest, "no 304, and nothing from a cache"
+    typeahead(stack, build, "unblock", word)
+    for url in urls:
+        assert suggested(url, pair[0], "pla", locale=locale)[0] == whole
+
+
 def test_what_was_searched_for_is_explained_built_and_rolled_back(stack, build, urls, tmp_path):
     # A language of this test's own.
     locale, word = f"{secrets.choice('qrstuvwx')}{secrets.choice('abcdefgh')}{secrets.choice('abcdefgh')}", "quince"
