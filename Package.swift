@@ -83,7 +83,7 @@ let package = Package(
                 .embedInCode("Dashboard/Text.lua"), .embedInCode("Dashboard/Cluster.lua"),
                 .embedInCode("Dashboard/Top.lua"), .embedInCode("Dashboard/People.lua"),
                 .embedInCode("Dashboard/Senders.lua"), .embedInCode("Admission/Limits.lua"),
-                .embedInCode("Discovery/Discovery.lua"),
+                .embedInCode("Discovery/Discovery.lua"), .embedInCode("Typeahead/Suggest.lua"),
                 .embedInCode("Typeahead/Gathering/Searches.lua"), .embedInCode("Typeahead/Trending/Trending.lua"),
                 .embedInCode("Web"),
             ],

@@ -15,14 +15,26 @@ public struct RecentTable<Key: Hashable, Value> {
 
     /// - Parameter fresh: made for a key that is not there.
     public mutating func value(for key: Key, orMake fresh: () -> Value) -> Value {
+        if let value = self.value(for: key) { return value }
+        let value = fresh()
+        set(value, for: key)
+        return value
+    }
+
+    /// nil for a key that is not there.
+    public mutating func value(for key: Key) -> Value? {
         if let value = young[key] { return value }
-        if young.count >= capacity {
+        guard let value = old.removeValue(forKey: key) else { return nil }
+        set(value, for: key)
+        return value
+    }
+
+    public mutating func set(_ value: Value, for key: Key) {
+        if young.count >= capacity, young[key] == nil {
             old = young
             young = [:]
         }
-        let value = old.removeValue(forKey: key) ?? fresh()
         young[key] = value
-        return value
     }
 }
 

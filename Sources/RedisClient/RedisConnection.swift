@@ -81,6 +81,11 @@ public final class RedisConnection: @unchecked Sendable {
         if isConnected { write(command) }
     }
 
+    /// Whether it serves now; on the connection's event loop only.
+    public var isReady: Bool {
+        if case .ready = state { true } else { false }
+    }
+
     /// For how long the oldest command has been unanswered; on the connection's event loop only.
     public var delay: TimeAmount {
         guard let deadline = queue.firstDeadline else { return .zero }

@@ -35,6 +35,30 @@ import Testing
         _ = try await stack.call("worker_here", [Keys.workers], ["worker-1", entry.text])
     }
 
+    @Test func `a worker for suggestions tells of its lists`() async throws {
+        try await MessagesStack.with { stack in
+            var entry = WorkerEntry(roles: "typeahead")
+            try await worker(stack, entry)
+            #expect(line("typeahead", of: try await lines(stack, "parley_top")) == nil)
+            entry.suggestions = SuggestionStanding(searches: 1)
+            try await worker(stack, entry)
+            #expect(line("typeahead", of: try await lines(stack, "parley_top")) == "typeahead no list; 1 search kept")
+            entry.suggestions = SuggestionStanding(
+                lists: 2,
+                keys: 242_342,
+                age: 90 * 60_000,
+                searches: 60_000,
+                isFailing: true
+            )
+            try await worker(stack, entry)
+            let top = try await lines(stack, "parley_top")
+            let expected = "typeahead 2 lists of 242,342 keys, the newest in force for 1.5 h; 60,000 searches kept"
+            #expect(line("typeahead", of: top) == expected)
+            #expect(top.contains("  ! searches are not counted: the oldest will be lost"))
+            #expect(top.contains("  ! the last build of lists was no good: parley typeahead status"))
+        }
+    }
+
     @Test func `the text says what runs and what waits`() async throws {
         try await MessagesStack.with { stack in
             try await gateway(

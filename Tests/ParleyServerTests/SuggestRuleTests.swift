@@ -3,7 +3,6 @@ import ParleyCore
 import PostgresClient
 import RedisClient
 import ServiceLifecycle
-import Synchronization
 import TestSupport
 import Testing
 
@@ -60,23 +59,23 @@ import Testing
     @Test func `a gateway has a change at once when it is announced, and soon when it is not`() async throws {
         try await TypeaheadStack.with { stack in
             let store = RuleStore(postgres: stack.postgres)
-            let applied = Mutex(SuggestFilter())
             let feed = FilterFeed(
                 store: store,
                 redis: stack.client,
                 name: "gateway-1",
                 logger: TypeaheadStack.logger
-            ) { filter in applied.withLock { $0 = filter } }
+            )
+            await feed.update()
+            #expect(feed.filter.version == 0 && feed.delay == nil)
             let run = Task { try await feed.run() }
-            #expect(try await eventually { feed.reading.version == 0 })
             let announced = try #require(await store.change(.block, rule(.word, "bad"), reason: nil, by: "x"))
             _ = try await stack.client.send("PUBLISH", FilterFeed.channel, "\(announced)")
-            #expect(try await eventually { applied.withLock { $0.version } == announced })
-            #expect(feed.reading.delay != nil && feed.reading.rules == 1)
+            #expect(try await eventually { feed.filter.version == announced })
+            #expect(feed.delay != nil && feed.filter.rules.count == 1)
             // Without Redis, by asking.
             try await stack.redis.kill9()
             let silent = try #require(await store.change(.unblock, rule(.word, "bad"), reason: nil, by: "x"))
-            #expect(try await eventually { applied.withLock { $0.version } == silent })
+            #expect(try await eventually { feed.filter.version == silent })
             try await stack.redis.restart()
             let isTold = try await eventually {
                 let words = try await stack.client.send("HGET", FilterFeed.gatewaysKey, "gateway-1", repeatable: true)

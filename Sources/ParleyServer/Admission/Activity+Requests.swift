@@ -20,6 +20,7 @@ extension Activity {
         case (.get, "conversations", _): self = .history
         case (.get, "users", _) where request.uri.queryParameters["prefix"] != nil: self = .search
         case (.post, "searches", _): self = .submit
+        case (.get, "suggest", _): self = .suggest
         case (.post, "friends", ""): self = .friend
         case (.put, "me", _), (.delete, "me", _): self = .password
         default: self = .request
@@ -36,7 +37,7 @@ extension Activity {
         case .read: self = .read
         case .watch, .active: self = .watch
         case .sync: self = .sync
-        case .suggest: self = .request
+        case .suggest: self = .suggest
         }
     }
 

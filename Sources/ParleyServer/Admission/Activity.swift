@@ -28,6 +28,8 @@ public enum Activity: String, Sendable, Hashable, CaseIterable {
     case token
     /// A password that somebody who is signed in gives once more.
     case password
+    /// `GET /v1/suggest`, and on a socket.
+    case suggest
     /// Every other request.
     case request
     /// Every other frame.

@@ -108,6 +108,12 @@ final class Admission: Sendable {
         try await limiter.require([.init(activity: activity, subject: address(request, context))])
     }
 
+    /// Something frequent that a stranger may ask for: this gateway decides alone, for each address.
+    func admitStranger(_ activity: Activity, _ request: Request, _ context: ParleyRequestContext) throws(HTTPProblem) {
+        guard let limiter else { return }
+        try limiter.require(here: .init(activity: activity, subject: address(request, context)))
+    }
+
     /// A password for an account, which perhaps does not exist; nil for what cannot be the name of one.
     func admitLogin(to account: String?, _ request: Request, _ context: ParleyRequestContext) async throws(HTTPProblem)
     {
@@ -121,8 +127,12 @@ final class Admission: Sendable {
     }
 
     private func address(_ request: Request, _ context: ParleyRequestContext) -> String {
-        guard let peer = ClientAddress(context.channel.remoteAddress) else { return "unknown" }
-        let forwarded = request.headers[values: .xForwardedFor]
+        client(context.channel, request.headers[values: .xForwardedFor])
+    }
+
+    /// Whom a request on a connection is from.
+    func client(_ channel: any Channel, _ forwarded: [String]) -> String {
+        guard let peer = ClientAddress(channel.remoteAddress) else { return "unknown" }
         return configuration.proxies.client(of: peer, forwarded: forwarded).network.description
     }
 

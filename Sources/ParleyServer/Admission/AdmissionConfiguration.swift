@@ -33,6 +33,8 @@ public struct AdmissionConfiguration: Sendable {
         .search: RateLimit(2, perSeconds: 1, burst: 20),
         // People read what they found; who fills the lists of suggestions does not.
         .submit: RateLimit(20, perSeconds: 60, burst: 30),
+        // As they type anything; of an address where no sign-in is needed.
+        .suggest: RateLimit(50, perSeconds: 1, burst: 500),
         .friend: RateLimit(60, perSeconds: 3600, burst: 30),
         .password: RateLimit(6, perSeconds: 60, burst: 10),
         .request: RateLimit(20, perSeconds: 1, burst: 100),

@@ -10,6 +10,8 @@ struct WorkerEntry: Sendable, Hashable {
     var registry: String?
     /// nil where PostgreSQL did not say.
     var leftovers: Leftovers?
+    /// Of a worker for suggestions; nil where a store did not say.
+    var suggestions: SuggestionStanding?
     var problem: String?
 
     var text: String {
@@ -20,6 +22,7 @@ struct WorkerEntry: Sendable, Hashable {
             words.append("outboxes=\(leftovers.groups),\(leftovers.rights),\(leftovers.relations)")
             words.append("dead=\(leftovers.deadLetters)")
         }
+        if let suggestions { words.append("suggest=\(suggestions.text)") }
         if let problem { words.append("problem=\(problem.prefix(200))") }
         return words.joined(separator: " ")
     }

@@ -13,6 +13,8 @@ struct WorkerRegistration: Service {
     let postgres: PostgresPool
     /// Where the registry of gateways is, unless it is on the same Redis.
     let registry: String?
+    /// Where suggestions are, of a worker for them.
+    var suggest: RedisClient?
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
@@ -20,6 +22,13 @@ struct WorkerRegistration: Service {
                 group.addTask { await again(.seconds(1)) { await say(entry.text) } }
                 // PostgreSQL may keep one waiting; what the worker says must not.
                 group.addTask { await again(.seconds(5)) { status.counted(try? await Leftovers(in: postgres)) } }
+                if let suggest {
+                    group.addTask {
+                        await again(.seconds(5)) {
+                            status.counted(try? await SuggestionStanding(in: postgres, redis: suggest))
+                        }
+                    }
+                }
             }
         }
         await Task { await say("") }.value
@@ -40,6 +49,7 @@ struct WorkerRegistration: Service {
             archivedAgo: reading.archivedAt.map { Int64($0.duration(to: .now) / .milliseconds(1)) },
             registry: registry,
             leftovers: reading.leftovers,
+            suggestions: reading.suggestions,
             problem: reading.problem
         )
     }

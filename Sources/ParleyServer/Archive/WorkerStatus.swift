@@ -11,6 +11,8 @@ final class WorkerStatus: Sendable {
         var problem: String?
         /// nil where PostgreSQL did not say.
         var leftovers: Leftovers?
+        /// nil where a store did not say, or another worker is asked.
+        var suggestions: SuggestionStanding?
     }
 
     private let state = Mutex(Reading())
@@ -31,6 +33,8 @@ final class WorkerStatus: Sendable {
             $0.problem = "\(error)"
         }
     }
+
+    func counted(_ suggestions: SuggestionStanding?) { state.withLock { $0.suggestions = suggestions } }
 
     func counted(_ leftovers: Leftovers?) { state.withLock { $0.leftovers = leftovers } }
 }

@@ -81,6 +81,26 @@ local function add_outboxes(lines, workers)
   end
 end
 
+-- Lists of suggestions, and the searches that they are made of: as a worker for them last saw them.
+local function add_suggestions(lines, workers)
+  local known
+  for _, worker in ipairs(workers) do
+    if worker.suggest and worker.age < WORKER_LEASE then known = worker.suggest end
+  end
+  if not known then return end
+  local lists, keys, age, searches, failing = string.match(known, '^(%d+),(%d+),(%d+),(%d+),(%d)$')
+  if not lists then return end
+  lists, searches = tonumber(lists), tonumber(searches)
+  add(lines, 'typeahead', string.format('%s; %s kept', lists == 0 and 'no list'
+    or string.format('%s of %s, the newest in force for %s', plural(lists, 'list', 'lists'),
+      plural(tonumber(keys), 'key', 'keys'), duration(tonumber(age))),
+    plural(searches, 'search', 'searches')))
+  if searches > 50000 then lines[#lines + 1] = '  ' .. PROBLEM .. 'searches are not counted: the oldest will be lost' end
+  if failing == '1' then
+    lines[#lines + 1] = '  ' .. PROBLEM .. 'the last build of lists was no good: parley typeahead status'
+  end
+end
+
 -- parley_top: everything on one screen.
 redis.register_function{
   function_name = 'parley_top',
@@ -114,6 +134,7 @@ redis.register_function{
     add(lines, 'fan-outs', total.marks == 0 and 'none is owed'
       or count(total.marks) .. ' owed, the oldest for ' .. duration(now - total.owed_since))
     add_outboxes(lines, workers)
+    add_suggestions(lines, workers)
     add_queues(lines)
     return answer(lines)
   end,

@@ -49,7 +49,7 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
                 upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Kind>(
                     upgraders: [WebSocketUpgrader(services: services, hubs: hubs)],
                     notUpgradingCompletionHandler: { channel in
-                        channel.eventLoop.makeCompletedFuture { try Self.makeHTTP(channel, logger) }
+                        channel.eventLoop.makeCompletedFuture { try makeHTTP(channel, logger) }
                     }
                 )
             )
@@ -64,14 +64,21 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
         }
     }
 
-    private static func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
+    private static let idleTimeout = TimeAmount.seconds(75)
+
+    private func makeHTTP(_ channel: any Channel, _ logger: Logger) throws -> Kind {
         let first = FirstRequestHandler.remove(from: channel)
         first?.visit?.becameKnown()
         try channel.pipeline.syncOperations.addHandler(ConnectionEndHandler())
-        try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
         try channel.pipeline.syncOperations.addHandler(
-            HTTPConnectionStateHandler(idleTimeout: .seconds(75), logger: logger)
+            SuggestChannelHandler(
+                engine: services.configuration.serves == .sockets ? nil : services.suggest?[channel.eventLoop],
+                services: services,
+                idleTimeout: Self.idleTimeout
+            )
         )
+        try channel.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+        try channel.pipeline.syncOperations.addHandler(HTTPConnectionStateHandler(logger: logger))
         if first?.isQuiescing == true {
             // Behind the request, whose answer is then the last: else the connection would live for as long as its client
             // asks, and the process with it.

@@ -22,6 +22,8 @@ final class GatewayServices: Sendable {
     let registry: GatewayRegistry
     let presence: Presence
     let admission: Admission
+    /// nil where none are served.
+    let suggest: SuggestHub?
     let logger: Logger
     let http = HTTPMetrics()
 
@@ -44,6 +46,7 @@ final class GatewayServices: Sendable {
         registry: GatewayRegistry,
         presence: Presence,
         admission: Admission = Admission(.off),
+        suggest: SuggestHub? = nil,
         logger: Logger
     ) {
         self.configuration = configuration
@@ -60,6 +63,7 @@ final class GatewayServices: Sendable {
         self.registry = registry
         self.presence = presence
         self.admission = admission
+        self.suggest = suggest
         self.logger = logger
         let window = configuration.drainWindow.nanoseconds / 1_000_000
         reach = Mutex(Isolation(window: window, now: Self.steadyMilliseconds()))

@@ -63,8 +63,7 @@ extension Session {
             submit(.edit(body: edit.body), of: edit.mid, in: edit.conv, cid: edit.cid, id: frame.id)
         case .delete(let deletion):
             submit(.delete, of: deletion.mid, in: deletion.conv, cid: deletion.cid, id: frame.id)
-        case .suggest:
-            refuse(FrameError(.invalid, "this operation is not served here", id: frame.id))
+        case .suggest(let text, let locale): suggest(text, locale, id: frame.id)
         }
     }
 

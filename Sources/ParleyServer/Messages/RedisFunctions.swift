@@ -10,8 +10,8 @@ enum RedisFunctions {
             PackageResources.Devices_lua, PackageResources.Presence_lua, PackageResources.Sync_lua,
             PackageResources.Epoch_lua, PackageResources.Groups_lua, PackageResources.Receipts_lua,
             PackageResources.Relations_lua, PackageResources.Mute_lua, PackageResources.Workers_lua,
-            PackageResources.Limits_lua, PackageResources.Discovery_lua, PackageResources.Searches_lua,
-            PackageResources.Trending_lua,
+            PackageResources.Limits_lua, PackageResources.Discovery_lua, PackageResources.Suggest_lua,
+            PackageResources.Searches_lua, PackageResources.Trending_lua,
         ].map { String(decoding: $0, as: UTF8.self) }
     )
 

@@ -35,7 +35,15 @@ public struct GatewayProcess {
         let hasher = PasswordHasher(configuration: .init(cost: settings.passwordCost))
 
         let admission = Admission(settings.admission, redis: stores.volatile)
-        let services = makeServices(keys, stores, admission)
+        let suggest = SuggestHub(
+            settings.suggest,
+            eventLoops: eventLoops,
+            redis: stores.suggest,
+            postgres: stores.postgres,
+            logger: logger
+        )
+        await suggest.look()
+        let services = makeServices(keys, stores, admission, suggest)
         let hubs = SessionHubs(eventLoops.map { SessionHub(eventLoop: $0, services: services) })
         for hub in hubs.all { hub.start() }
         let lag = EventLoopLag(eventLoops)
@@ -55,6 +63,14 @@ public struct GatewayProcess {
             authenticator: accounts.authenticator
         )
         let router = makeRouter(services, stores, accounts, relations, hubs, lag)
+        let filter = FilterFeed(
+            store: RuleStore(postgres: stores.postgres),
+            redis: stores.suggest,
+            name: configuration.name,
+            logger: logger
+        ) { await suggest.adopt($0) }
+        // Before anybody is answered.
+        await filter.update()
         let intake = SearchIntake(
             redis: stores.suggest,
             pseudonyms: try await SearchPseudonyms(from: stores.postgres),
@@ -65,15 +81,15 @@ public struct GatewayProcess {
                 intake: intake,
                 authenticator: accounts.authenticator,
                 admission: admission,
-                isPublic: false
+                isPublic: settings.suggest.access == .everybody
             ).add(to: router)
         }
         let parts: [any MetricsSource] = hubs.all + stores.metrics
         let process = ProcessMetrics(role: .gateway, name: configuration.name)
         MetricsRoute(
             sources: parts + [
-                GatewayMetrics(services: services), intake, services.http, services.presence.publisher, process,
-                services.refusals, lag,
+                GatewayMetrics(services: services), intake, filter, services.http, services.presence.publisher, process,
+                services.refusals, lag, suggest,
             ]
         ).add(to: router)
         let application = Application(
@@ -88,8 +104,8 @@ public struct GatewayProcess {
                 availableConnectionsDelegate: .maximum(files.connections, logger: logger)
             ),
             services: [
-                BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),
-                Overload(services: services, postgres: stores.postgres, hasher: hasher, lag: lag),
+                filter, BacklogGuard(services: services), SessionShedder(services: services, hubs: hubs),
+                Overload(services: services, postgres: stores.postgres, hasher: hasher, lag: lag), suggest,
             ],
             onServerRunning: { _ in registration.listens() },
             eventLoopGroupProvider: .shared(group),
@@ -122,7 +138,8 @@ public struct GatewayProcess {
     private func makeServices(
         _ keys: TokenKeys,
         _ stores: Stores,
-        _ admission: Admission
+        _ admission: Admission,
+        _ suggest: SuggestHub
     ) -> GatewayServices {
         GatewayServices(
             configuration: settings.gateway,
@@ -145,6 +162,7 @@ public struct GatewayProcess {
             registry: GatewayRegistry(redis: stores.volatile),
             presence: stores.presence(settings.gateway.presenceTerms, logger: logger),
             admission: admission,
+            suggest: suggest,
             logger: logger
         )
     }
@@ -243,6 +261,11 @@ public struct GatewayProcess {
             queueCap: services.commit.queueCap,
             authenticator: accounts.authenticator
         ).add(to: router)
+        if let suggest = services.suggest {
+            SuggestRoute(hub: suggest, admission: services.admission, authenticator: accounts.authenticator).add(
+                to: router
+            )
+        }
         PageRoutes().add(to: router)
         return router
     }

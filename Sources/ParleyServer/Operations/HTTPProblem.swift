@@ -46,11 +46,16 @@ public struct HTTPProblem: HTTPResponseError, Equatable {
     }
 
     /// For a connection that nothing else is written to.
-    var wholeResponse: ByteBuffer {
+    var wholeResponse: ByteBuffer { response(with: ByteBuffer(string: "Connection: close\r\n")) }
+
+    /// The answer's bytes.
+    /// - Parameter fields: more lines of the head.
+    func response(with fields: ByteBuffer) -> ByteBuffer {
         let body = (try? body()) ?? Data()
         var buffer = ByteBuffer(string: "HTTP/1.1 \(status)\r\n")
+        buffer.writeImmutableBuffer(fields)
         for field in headers { buffer.writeString("\(field.name): \(field.value)\r\n") }
-        buffer.writeString("Content-Length: \(body.count)\r\nConnection: close\r\n\r\n")
+        buffer.writeString("Content-Length: \(body.count)\r\n\r\n")
         buffer.writeBytes(body)
         return buffer
     }

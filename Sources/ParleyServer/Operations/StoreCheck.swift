@@ -22,6 +22,7 @@ public struct StoreCheck {
         let durable = [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")]
         await checkRedis("PARLEY_REDIS_URL", settings.redisURL, needed: durable)
         if let url = settings.volatileRedisURL { await checkRedis("PARLEY_REDIS_VOLATILE_URL", url, needed: []) }
+        if let url = settings.suggestRedisURL { await checkRedis("PARLEY_REDIS_SUGGEST_URL", url, needed: []) }
         await checkPostgres()
     }
 

@@ -9,7 +9,7 @@ struct Stores: Sendable {
     let redis: RedisClient
     /// For what may be lost, rate limits too. The same where there is no other.
     let volatile: RedisClient
-    /// For suggestions. The same as the first where there is no other.
+    /// For lists of suggestions. The same where there is no other.
     let suggest: RedisClient
     let postgres: PostgresPool
     let epochs: EpochKeeper
@@ -52,7 +52,6 @@ struct Stores: Sendable {
                 }
             )
             try await redis.start(within: .nanoseconds(Int64(Self.patience / .nanoseconds(1))))
-            // What needs these alone waits for them.
             func other(_ url: String?) throws(RedisError) -> RedisClient {
                 guard let url, url != settings.redisURL else { return redis }
                 var configuration = try RedisConfiguration(url: url)
@@ -67,11 +66,13 @@ struct Stores: Sendable {
                         await Dashboard.offer(on: $0, logger: logger)
                     }
                 )
+                // Those alone who use it wait for it.
                 client.start()
                 return client
             }
             volatile = try other(settings.volatileRedisURL)
-            suggest = try other(settings.suggestRedisURL)
+            suggest =
+                settings.suggestRedisURL == settings.volatileRedisURL ? volatile : try other(settings.suggestRedisURL)
         } catch {
             throw Settings.Problem("Redis cannot be used: \(error.message). Set PARLEY_REDIS_URL.")
         }
@@ -85,8 +86,10 @@ struct Stores: Sendable {
             positions: positions,
             history: History(postgres: postgres, commitLog: commitLog, positions: positions),
             metrics: eventLoops.map { loop in
-                let others = [volatile, suggest].filter { $0 !== redis }.flatMap { $0.connections(on: loop) }
-                return RedisMetrics(eventLoop: loop, connections: redis.connections(on: loop) + others)
+                var connections = redis.connections(on: loop)
+                if volatile !== redis { connections += volatile.connections(on: loop) }
+                if suggest !== redis, suggest !== volatile { connections += suggest.connections(on: loop) }
+                return RedisMetrics(eventLoop: loop, connections: connections)
             } + [PostgresMetrics(pool: postgres, limit: postgresConfiguration.connections, times: statements)]
         )
     }
@@ -161,7 +164,8 @@ struct Stores: Sendable {
 
     func close() async {
         await redis.close()
-        for other in [volatile, suggest] where other !== redis { await other.close() }
+        if volatile !== redis { await volatile.close() }
+        if suggest !== redis, suggest !== volatile { await suggest.close() }
         await postgres.shutdown()
     }
 

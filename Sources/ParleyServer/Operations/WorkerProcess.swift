@@ -46,12 +46,13 @@ public struct WorkerProcess {
                 status: status,
                 redis: stores.redis,
                 postgres: stores.postgres,
-                registry: stores.registryEndpoint
+                registry: stores.registryEndpoint,
+                suggest: settings.roles.contains(.typeahead) ? stores.suggest : nil
             )
         ]
         let archive = ArchiveMetrics(redis: stores.redis, postgres: stores.postgres, count: ArchiveCount())
         let process = ProcessMetrics(role: .worker, name: name)
-        let searches = SearchProgress()
+        let (searches, builds) = (SearchProgress(), BuildCount())
         var metrics: [any MetricsSource] = stores.metrics + [archive, process, lag]
         if settings.roles.contains(.archiver) { services += try await archiving(stores, name, status, archive.count) }
         if settings.roles.contains(.presence) {
@@ -61,7 +62,22 @@ public struct WorkerProcess {
         }
         if settings.roles.contains(.typeahead) {
             services += try await gathering(stores, name, searches)
+            let writer = GenerationWriter(
+                store: SuggestStore(postgres: stores.postgres),
+                redis: stores.suggest,
+                logger: logger
+            )
+            services.append(
+                BuildKeeper(
+                    builder: SuggestBuilder(writer: writer, configuration: settings.building, logger: logger),
+                    desk: BuilderDesk(postgres: stores.postgres),
+                    worker: name,
+                    count: builds,
+                    logger: logger
+                )
+            )
             metrics.append(SearchMetrics(redis: stores.suggest, progress: searches))
+            metrics.append(builds)
         }
         if let port = settings.healthPort {
             let router = Router(context: ParleyRequestContext.self)

@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import NIOCore
 import ParleyWire
 import Synchronization
 
@@ -34,6 +35,20 @@ final class HTTPMetrics: MetricsSource {
         let nanoseconds = Int(time / .nanoseconds(1))
         state.withLock { $0.requests[series, default: Histogram()].record(nanoseconds: nanoseconds) }
     }
+
+    /// A request for suggestions that came by no route.
+    func suggested(_ status: Int, in time: TimeAmount) {
+        let series =
+            switch status {
+            case 200: Self.suggested
+            case 304: Self.unchanged
+            default: Series(method: "GET", route: "/v1/suggest", status: "\(status / 100)xx")
+            }
+        state.withLock { $0.requests[series, default: Histogram()].record(nanoseconds: Int(time.nanoseconds)) }
+    }
+
+    private static let suggested = Series(method: "GET", route: "/v1/suggest", status: "2xx")
+    private static let unchanged = Series(method: "GET", route: "/v1/suggest", status: "3xx")
 
     func refused(_ code: ErrorCode) { state.withLock { $0.refusals[code, default: 0] += 1 } }
 

@@ -1,6 +1,6 @@
 /// Every metric, in the order of `/metrics` and of the runbook's table, which `parley metrics` writes.
 extension Metric {
-    static let all = messages + sockets + http + stores + archive + presence + searches + process
+    static let all = messages + sockets + http + stores + archive + presence + suggestions + searches + process
 
     // MARK: Messages
 
@@ -250,7 +250,9 @@ extension Metric {
 
     // MARK: Searches
 
-    private static let searches = [searchesTaken, searchesCounted, searchesWaiting, filterVersion, filterDelay]
+    private static let searches = [
+        searchesTaken, searchesCounted, searchesWaiting, builds, buildAge, filterVersion, filterDelay,
+    ]
 
     static let searchesTaken = Metric(
         "parley_searches_taken_total",
@@ -270,6 +272,19 @@ extension Metric {
         .workers,
         "Entries of the stream of searches, of all shards; one of each stays when all are counted."
     )
+    static let builds = Metric(
+        "parley_suggest_builds_total",
+        .counter,
+        .workers,
+        labels: ["outcome"],
+        "Builds of lists of suggestions by this worker: good, or failed with what is no good and was not put in force."
+    )
+    static let buildAge = Metric(
+        "parley_suggest_build_age_seconds",
+        .gauge,
+        .workers,
+        "Since the last build of any worker ended, whatever came of it; 0 before the first."
+    )
     static let filterVersion = Metric(
         "parley_suggest_filter_version",
         .gauge,
@@ -280,7 +295,33 @@ extension Metric {
         "parley_suggest_filter_delay_seconds",
         .gauge,
         .gateways,
-        "From the last change of these rules to its being in force here."
+        "From the last change of these rules to its being in force here; 0 before one was seen."
+    )
+
+    // MARK: Suggestions
+
+    private static let suggestions = [suggestLookups, suggestRefills, suggestGeneration]
+
+    static let suggestLookups = Metric(
+        "parley_suggest_lookups_total",
+        .counter,
+        .gateways,
+        labels: ["source"],
+        "Prefixes answered from cache, redis or postgres; not_modified without a look-up, unavailable not at all; joined waited "
+            + "for one that was being looked up."
+    )
+    static let suggestRefills = Metric(
+        "parley_suggest_refills_total",
+        .counter,
+        .gateways,
+        "Shards of lists that Redis lacked and this gateway filled again, or waited for."
+    )
+    static let suggestGeneration = Metric(
+        "parley_suggest_generation",
+        .gauge,
+        .gateways,
+        labels: ["locale"],
+        "The generation of each list that this gateway answers from."
     )
 
     // MARK: The process

@@ -81,11 +81,10 @@ CREATE TABLE suggest_builder (
 );
 INSERT INTO suggest_builder DEFAULT VALUES;
 
--- Which keys of a list stand on which shard, from the next list that is built on. The newest version counts.
-CREATE TABLE suggest_shard_maps (
+-- Lists that were imported, as far as they are not what was gathered: what is built is made of both.
+CREATE TABLE suggest_base (
     locale text COLLATE "C" NOT NULL,
-    version bigint NOT NULL,
-    bounds bytea[] NOT NULL,                                -- lower bounds of all shards but the first
-    at bigint NOT NULL,
-    PRIMARY KEY (locale, version)
+    display text COLLATE "C" NOT NULL,
+    weight double precision NOT NULL,
+    PRIMARY KEY (locale, display)
 );

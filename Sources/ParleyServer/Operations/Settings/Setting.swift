@@ -3,7 +3,7 @@
 public struct Setting: Sendable {
     /// A kind of process.
     public enum Reader: String, Sendable, CaseIterable {
-        case gateway, worker, migrate, top
+        case gateway, worker, migrate, top, typeahead
     }
 
     /// Without `PARLEY_`.

@@ -12,15 +12,17 @@ extension Setting {
     static let sections = [
         Section(title: "Process", settings: process), Section(title: "Stores", settings: stores),
         Section(title: "Clients", settings: clients), Section(title: "Messages", settings: messages),
-        Section(title: "Users and groups", settings: users), Section(title: "History", settings: history),
+        Section(title: "Users and groups", settings: users), Section(title: "Suggestions", settings: suggestions),
         Section(title: "Gathering searches", settings: gathering),
+        Section(title: "Building lists of suggestions", settings: building),
+        Section(title: "History", settings: history),
     ]
 
     static let all = sections.flatMap(\.settings)
 
     private static let everybody = Set(Reader.allCases)
     private static let servers: Set<Reader> = [.gateway, .worker]
-    private static let writers = servers.union([.migrate])
+    private static let writers = servers.union([.migrate, .typeahead])
 
     private static let process: [Setting] = [
         Setting(
@@ -79,7 +81,7 @@ extension Setting {
             "REDIS_URL",
             \.redisURL,
             .redisURL,
-            for: servers.union([.top]),
+            for: servers.union([.top, .typeahead]),
             isSecret: true,
             "Redis. With `rediss://` its certificate and name are verified; `ca` names a PEM file of the authorities to "
                 + "trust instead of the system's"
@@ -97,10 +99,11 @@ extension Setting {
             "REDIS_SUGGEST_URL",
             \.suggestRedisURL,
             .optional(.redisURL),
-            for: servers,
+            for: servers.union([.typeahead]),
             isSecret: true,
             fallback: "that of `PARLEY_REDIS_URL`",
-            "A Redis of its own for suggestions, and for searches until they are counted"
+            "A Redis of its own for lists of suggestions, which are filled anew from PostgreSQL where they are lost, and for "
+                + "searches until they are counted"
         ),
         Setting(
             "REDIS_CONNECTIONS",
@@ -327,6 +330,30 @@ extension Setting {
         ),
     ]
 
+    private static let suggestions: [Setting] = [
+        Setting(
+            "SUGGEST",
+            \.suggest.access,
+            .choice,
+            for: [.gateway],
+            "Who is given suggestions over HTTP: everybody, or who has signed in"
+        ),
+        Setting(
+            "SUGGEST_MAX_AGE_S",
+            \.suggest.maxAge,
+            .seconds(in: 0...86_400),
+            for: [.gateway],
+            "How long browsers and proxies may keep an answer: as late is a blocked word gone from there"
+        ),
+        Setting(
+            "SUGGEST_CACHE",
+            \.suggest.cacheEntries,
+            .number(in: 100...10_000_000),
+            for: [.gateway],
+            "Prefixes whose suggestions each event loop keeps, at about a kilobyte each"
+        ),
+    ]
+
     private static let history: [Setting] = [
         Setting(
             "PARTITION",
@@ -358,7 +385,7 @@ extension Setting {
             "SEARCH_GATE",
             \.gathering.gate,
             .number(in: 1...1000),
-            for: [.worker],
+            for: [.worker, .typeahead],
             "So many different users must have searched for something before it is suggested to anybody, whatever is sampled"
         ),
         Setting(
@@ -388,6 +415,45 @@ extension Setting {
             .seconds(in: 1...31_557_600),
             for: [.worker],
             "In which a search of late loses half of its weight among trends"
+        ),
+    ]
+
+    private static let building: [Setting] = [
+        Setting(
+            "SUGGEST_BUILD_S",
+            \.building.period,
+            .seconds(in: 1...31_557_600),
+            for: [.worker, .typeahead],
+            "Between two builds of all lists by the schedule"
+        ),
+        Setting(
+            "SUGGEST_HALF_LIFE_DAYS",
+            \.building.halfLifeDays,
+            .number(in: 1...36_500),
+            for: [.worker, .typeahead],
+            "In which a search loses half of its weight in the lists"
+        ),
+        Setting(
+            "SUGGEST_LIST_LEAST",
+            \.building.leastQueries,
+            .number(in: 1...1_000_000_000),
+            for: [.worker, .typeahead],
+            "Queries from which on a language or a country has a list of its own, and a list is split into shards; a list "
+                + "that was imported stays"
+        ),
+        Setting(
+            "SUGGEST_SHARDS",
+            \.building.shards,
+            .number(in: 1...1024),
+            for: [.worker, .typeahead],
+            "Shards of a list, each a slot of Redis Cluster"
+        ),
+        Setting(
+            "SUGGEST_TOLERANCE_PERCENT",
+            \.building.tolerance,
+            .percent(in: 0...100),
+            for: [.worker, .typeahead],
+            "By which the mean reciprocal rank of a new list may be below that of the one in force"
         ),
     ]
 }

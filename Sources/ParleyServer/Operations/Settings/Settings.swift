@@ -37,6 +37,8 @@ public struct Settings: Sendable {
     var groups = GroupConfiguration()
     var friends = FriendConfiguration()
     var gathering = GatheringConfiguration()
+    var building = BuildConfiguration()
+    var suggest = SuggestConfiguration()
     var roles = Set(WorkerProcess.Role.allCases)
     var partitionPeriod = PartitionKeeper.Period.month
     /// nil for all history.

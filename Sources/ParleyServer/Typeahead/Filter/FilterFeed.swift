@@ -11,16 +11,16 @@ import Synchronization
 /// It tells Redis which version is in force here, so that whoever blocks a word can see that it is gone everywhere.
 final class FilterFeed: Service {
     private struct Standing {
-        var version: Int64 = -1
+        /// nil before the rules were read.
+        var filter: SuggestFilter?
         /// Milliseconds from the change to its being in force here.
         var delay: Int64?
-        var rules = 0
     }
 
     private let store: RuleStore
     private let redis: RedisClient
     private let name: String
-    private let apply: @Sendable (SuggestFilter) -> Void
+    private let apply: @Sendable (SuggestFilter) async -> Void
     private let logger: Logger
     private let standing = Mutex(Standing())
     private let wakeUps: AsyncStream<Void>
@@ -33,26 +33,27 @@ final class FilterFeed: Service {
 
     /// - Parameters:
     ///   - redis: that of suggestions.
-    ///   - apply: puts rules in force for every answer from then on.
+    ///   - apply: returns when no answer is made by the rules before.
     init(
         store: RuleStore,
         redis: RedisClient,
         name: String,
         logger: Logger,
-        apply: @escaping @Sendable (SuggestFilter) -> Void
+        apply: @escaping @Sendable (SuggestFilter) async -> Void = { _ in }
     ) {
+        self.apply = apply
         self.store = store
         self.redis = redis
         self.name = name
         self.logger = logger
-        self.apply = apply
         (wakeUps, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
-    /// What is in force here: the version, and how late it came.
-    var reading: (version: Int64, delay: Int64?, rules: Int) {
-        standing.withLock { ($0.version, $0.delay, $0.rules) }
-    }
+    /// What is in force here.
+    var filter: SuggestFilter { standing.withLock { $0.filter } ?? SuggestFilter() }
+
+    /// How late the last change came, in milliseconds; nil where none came since the start.
+    var delay: Int64? { standing.withLock { $0.delay } }
 
     func run() async throws {
         let loop = redis.connections[0].eventLoop
@@ -81,19 +82,12 @@ final class FilterFeed: Service {
     /// Reads the rules if there is another version; for the start too, before anybody is answered.
     func update() async {
         do {
-            if try await store.version() != standing.withLock({ $0.version }) {
+            if try await store.version() != standing.withLock({ $0.filter?.version }) {
                 let rules = try await store.read()
-                apply(rules.filter)
+                await apply(rules.filter)
                 // Both times are PostgreSQL's.
                 let delay = rules.at == 0 ? nil : max(0, rules.readAt - rules.at)
-                standing.withLock {
-                    let isFirst = $0.version < 0
-                    $0 = Standing(
-                        version: rules.filter.version,
-                        delay: isFirst ? nil : delay,
-                        rules: rules.filter.rules.count
-                    )
-                }
+                standing.withLock { $0 = Standing(filter: rules.filter, delay: $0.filter == nil ? nil : delay) }
                 logger.info("filter of suggestions", metadata: ["version": "\(rules.filter.version)"])
             }
         } catch is CancellationError {
@@ -102,7 +96,7 @@ final class FilterFeed: Service {
             logger.warning("the filter of suggestions could not be read", metadata: ["error": "\(error)"])
         }
         let standing = standing.withLock { $0 }
-        let words = "filter=\(standing.version)" + (standing.delay.map { " delay=\($0)" } ?? "")
+        let words = "filter=\(standing.filter?.version ?? -1)" + (standing.delay.map { " delay=\($0)" } ?? "")
         _ = try? await redis.sendIfReady(
             RedisFunctions.call("worker_here", keys: [Self.gatewaysKey], [name, words])
         )
@@ -111,10 +105,9 @@ final class FilterFeed: Service {
 
 extension FilterFeed: MetricsSource {
     func collect() -> MetricSamples {
-        let reading = reading
         var samples = MetricSamples()
-        samples.add(.filterVersion, value: Int(reading.version))
-        if let delay = reading.delay { samples.add(.filterDelay, value: Double(delay) / 1000) }
+        samples.add(.filterVersion, value: Int(filter.version))
+        samples.add(.filterDelay, value: Double(delay ?? 0) / 1000)
         return samples
     }
 }
