@@ -10,7 +10,7 @@ struct Parley: AsyncParsableCommand {
         abstract: "A self-hosted chat backend.",
         version: Version.current,
         subcommands: [
-            Gateway.self, Worker.self, Migrate.self, Top.self, CheckConfig.self, ConfigReference.self,
+            Gateway.self, Worker.self, Migrate.self, Top.self, PushCommand.self, CheckConfig.self, ConfigReference.self,
             MetricsReferenceCommand.self,
         ]
     )
