@@ -12,7 +12,7 @@ struct ParleyLoad: AsyncParsableCommand {
         subcommands: [
             Chat.self, Group.self, Connect.self, Mixed.self, Presence.self, Resume.self, SelfTest.self, Check.self,
             RenderReport.self, Capacity.self,
-            Share.self,
+            Share.self, PushMockCommand.self,
         ]
     )
 }
