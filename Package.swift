@@ -13,6 +13,8 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioHTTP2: Target.Dependency = .product(name: "NIOHTTP2", package: "swift-nio-http2")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -29,6 +31,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -60,8 +63,8 @@ let package = Package(
             name: "ParleyServer",
             dependencies: [
                 "CScrypt", "ParleyWire", "ParleyCore", "RedisClient", "PostgresClient",
-                nioCore, nioPosix, nioHTTP1, logging, lifecycle,
-                .product(name: "Crypto", package: "swift-crypto"),
+                nioCore, nioPosix, nioHTTP1, nioHTTP2, nioSSL, logging, lifecycle, crypto,
+                .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -74,6 +77,7 @@ let package = Package(
             resources: [
                 .embedInCode("Operations/Migrations"),
                 .embedInCode("Messages/Records.lua"), .embedInCode("Messages/Queues.lua"),
+                .embedInCode("Push/Push.lua"),
                 .embedInCode("Messages/Commit.lua"), .embedInCode("Messages/Delivery.lua"),
                 .embedInCode("Messages/Devices.lua"), .embedInCode("Messages/Sync.lua"),
                 .embedInCode("Messages/Epoch.lua"),
@@ -104,7 +108,7 @@ let package = Package(
             name: "parley-load",
             dependencies: [
                 "ParleyClient", "ParleyWire", "RedisClient", "PostgresClient",
-                argumentParser, nioCore, nioPosix, logging,
+                argumentParser, nioCore, nioPosix, nioHTTP1, nioHTTP2, nioSSL, logging, crypto,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             resources: [.embedInCode("Report/Page")],
@@ -133,7 +137,7 @@ let package = Package(
             name: "ParleyServerTests",
             dependencies: [
                 "ParleyServer", "ParleyCore", "ParleyWire", "PostgresClient", "RedisClient", "TestSupport",
-                nioCore, nioPosix, nioEmbedded, logging,
+                nioCore, nioPosix, nioEmbedded, logging, crypto,
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],

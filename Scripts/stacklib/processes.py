@@ -130,6 +130,12 @@ def answers(url):
         return False
 
 
+def listens(port):
+    """Whether somebody takes connections on this loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def tail(log, start, lines=20):
     """The last lines of a log after position `start`, indented."""
     with open(log, "rb") as file:

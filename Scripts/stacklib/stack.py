@@ -38,7 +38,7 @@ class Stack:
             with contextlib.suppress(FileNotFoundError):
                 with open(self.path(name), encoding="utf-8") as file:
                     described = json.load(file)
-                stores_ = [described[key] for key in ("redis", "postgres") if key in described]
+                stores_ = [described[key] for key in ("redis", "postgres", "push-mock") if key in described]
                 for record in stores_ + described["gateways"] + described["workers"]:
                     self.entries[record["name"]] = record
                 self.ready = name == "stack.json"
@@ -103,6 +103,8 @@ class Stack:
         try:
             self.start_stores(taken)
             common = self.environment(options, gateway_ports)
+            if options.push_mock:
+                common |= self.add_push_mock(parley, processes.free_port(taken))
             self.migrate(parley, common)
             for number, port in enumerate(gateway_ports, 1):
                 self.add_gateway(parley, f"gateway-{number}", port, common)
@@ -111,7 +113,7 @@ class Stack:
             for name, setting in options.set:
                 variable, _, value = setting.partition("=")
                 self.record(name)["env"][variable] = value
-            self.start([r for r in self.entries.values() if r["kind"] in ("gateway", "worker")])
+            self.start([r for r in self.entries.values() if r["kind"] not in ("redis", "postgres")])
             self.ready = True
             self.save()
         except BaseException:
@@ -203,6 +205,34 @@ class Stack:
             ready=f"{url}/readyz",
         )
 
+    def add_push_mock(self, parley, port):
+        """A mock of push services with a certificate of its own; returns the settings that lead to it."""
+        certificate, key, url = self.path("push-mock.pem"), self.path("push-mock.key"), f"https://127.0.0.1:{port}"
+        if not os.path.exists(certificate):
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                 "-days", "3650", "-subj", "/CN=push-mock", "-addext", "subjectAltName=IP:127.0.0.1",
+                 "-keyout", key, "-out", certificate],
+                check=True, capture_output=True,
+            )
+        vapid, secret = self.path("vapid.key"), "the secret of a mock"
+        if not os.path.exists(vapid):
+            made = subprocess.run([parley, "push", "vapid"], check=True, capture_output=True, text=True).stdout
+            descriptor = os.open(vapid, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(made)
+        self.add(
+            "push-mock", "push-mock",
+            [os.path.join(os.path.dirname(parley), "parley-load"), "push-mock", "--port", str(port),
+             "--certificate", certificate, "--key", key, "--webhook-secret", secret],
+            {}, url=url, port=port,
+        )
+        return {
+            "PARLEY_PUSH_VAPID_KEY_FILE": vapid, "PARLEY_PUSH_SUBJECT": "mailto:nobody@localhost",
+            "PARLEY_PUSH_WEBHOOK_URL": f"{url}/webhook", "PARLEY_PUSH_WEBHOOK_SECRET": secret,
+            "PARLEY_PUSH_CA_FILE": certificate, "PARLEY_PUSH_PRIVATE_ADDRESSES": "allowed",
+        }
+
     def add(self, name, kind, argv, env, stop_signal=signal.SIGTERM, **more):
         self.entries[name] = {
             "name": name, "kind": kind, **more, "pid": 0, "start_ticks": None, "log": self.path("logs", f"{name}.log"),
@@ -249,6 +279,8 @@ class Stack:
             return stores.redis_answers(record["port"])
         if record["kind"] == "postgres":
             return stores.postgres_answers(record["bin"], record["port"])
+        if record["kind"] == "push-mock":
+            return processes.listens(record["port"])
         return processes.answers(record["ready"])
 
     # Ending
@@ -270,7 +302,7 @@ class Stack:
             shutil.rmtree(path, ignore_errors=True)
         if os.path.islink(home):
             os.unlink(home)
-        for name in ("token.key", "lock"):
+        for name in ("token.key", "push-mock.pem", "push-mock.key", "vapid.key", "lock"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(name))
         with contextlib.suppress(OSError):

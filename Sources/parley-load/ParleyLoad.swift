@@ -10,9 +10,10 @@ struct ParleyLoad: AsyncParsableCommand {
             picture stayed wrong or a session did not hold, 2 when the run could not take place.
             """,
         subcommands: [
-            Chat.self, Group.self, Connect.self, Mixed.self, Presence.self, Resume.self, SelfTest.self, Check.self,
+            Chat.self, Group.self, Connect.self, Mixed.self, Presence.self, Suggest.self, Resume.self, SelfTest.self,
+            Check.self,
             RenderReport.self, Capacity.self,
-            Share.self,
+            Share.self, PushMockCommand.self,
         ]
     )
 }

@@ -10,8 +10,8 @@ struct Parley: AsyncParsableCommand {
         abstract: "A self-hosted chat backend.",
         version: Version.current,
         subcommands: [
-            Gateway.self, Worker.self, Migrate.self, Typeahead.self, Top.self, CheckConfig.self, ConfigReference.self,
-            MetricsReferenceCommand.self,
+            Gateway.self, Worker.self, Migrate.self, Typeahead.self, PushCommand.self, Top.self, CheckConfig.self,
+            ConfigReference.self, MetricsReferenceCommand.self,
         ]
     )
 }

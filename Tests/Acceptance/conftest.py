@@ -90,7 +90,8 @@ class Stack:
     def processes(self):
         """The records of stack.json by name."""
         described = self.json
-        records = [described["redis"], described["postgres"], *described["gateways"], *described["workers"]]
+        records = [described[name] for name in ("redis", "postgres", "push-mock") if name in described]
+        records += [*described["gateways"], *described["workers"]]
         return {record["name"]: record for record in records}
 
     @property

@@ -15,7 +15,7 @@ def apart(build):
     stack = Stack(build, PARLEY_HEARTBEAT_MS="2000", PARLEY_PRESENCE_GRACE_MS="2000")
     placed = {
         "gateway-1": "PARLEY_SERVE=api", "gateway-2": "PARLEY_SERVE=sockets",
-        "worker-1": "PARLEY_ROLES=archiver", "worker-2": "PARLEY_ROLES=presence",
+        "worker-1": "PARLEY_ROLES=archiver,push", "worker-2": "PARLEY_ROLES=presence",
     }
     options = [part for name, setting in placed.items() for part in ("--set", name, setting)]
     try:

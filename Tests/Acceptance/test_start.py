@@ -109,7 +109,7 @@ CASES = {f"{command} {case}": words for command in ("gateway", "worker") for cas
     "gateway with a short key": ("PARLEY_TOKEN_KEY_FILE", "line 1"),
     "gateway on a taken port": ("taken", "PARLEY_PORT"),
     "worker on a taken port": ("taken", "PARLEY_HEALTH_PORT"),
-    "worker of an unknown role": ("--roles", "archiver, presence", "cleaning"),
+    "worker of an unknown role": ("--roles", "archiver, presence, push", "cleaning"),
     "worker PARLEY_PARTITION=year": ("PARLEY_PARTITION", "year"),
     "gateway with an absent file": ("absent.conf",),
     "gateway with a bad file": ("bad.conf", "line 2"),

@@ -80,7 +80,8 @@ def test_a_paused_worker_shows(shown):
     url = shown.gateways[0]
     ann, bob = Account(url), Account(url)
     poll(lambda: "everything is archived" in line(ask(shown, "parley_top"), "lanes"))
-    poll(lambda: (row(ask(shown, "parley_top"), "worker-1") or [])[1:3] == ["archiver,presence,typeahead", "256"])
+    roles = "archiver,presence,push,typeahead"
+    poll(lambda: (row(ask(shown, "parley_top"), "worker-1") or [])[1:3] == [roles, "256"])
     shown("pause", "worker-1")
     try:
         with Socket(url, ann) as socket:

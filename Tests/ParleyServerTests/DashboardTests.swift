@@ -59,6 +59,22 @@ import Testing
         }
     }
 
+    @Test func `push is told of where somebody has registered a device`() async throws {
+        try await MessagesStack.with { stack in
+            #expect(try await line("push", of: lines(stack, "parley_top")) == nil)
+            _ = try await stack.client.send(PushCalls.enrol(["ann", "bob"], true))
+            let told = try await line("push", of: lines(stack, "parley_top"))
+            #expect(told?.hasSuffix("2 users with a device, 0 waiting, 0 to be tried again") == true)
+            let id = "\(try await stack.now - 3 * Self.hour)-0"
+            _ = try await stack.run("XADD", Keys.push, id, "u", "ann")
+            _ = try await stack.run("XADD", Keys.pushDead, "*", "u", "ann")
+            let behind = try await lines(stack, "parley_top")
+            #expect(line("push", of: behind)?.contains("1 waiting, the oldest for 3.0 h") == true)
+            #expect(behind.contains { $0.contains("! push is behind") })
+            #expect(behind.contains { $0.contains("! 1 push was given up") })
+        }
+    }
+
     @Test func `the text says what runs and what waits`() async throws {
         try await MessagesStack.with { stack in
             try await gateway(

@@ -58,8 +58,8 @@ enum Keystrokes {
         return count >= 2 ? keys : nil
     }
 
-    /// The keystrokes of a text of consonants alone, without spaces; nil for any other. ㄱ and ㅅ, which an input method joins
-    /// to ㄳ, are two.
+    /// The keystrokes of a text of consonants alone, without spaces; nil for any other. ㄱ and ㅅ, which an input method
+    /// joins to ㄳ, are two.
     static func consonants(_ text: [UInt8]) -> [UInt8]? {
         let scalars = String(decoding: text, as: UTF8.self).unicodeScalars.filter { $0 != " " }
         guard scalars.allSatisfy({ leading.contains($0.value) || trailing.contains($0.value) }) else { return nil }

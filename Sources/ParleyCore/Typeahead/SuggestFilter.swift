@@ -1,12 +1,13 @@
 /// What is never suggested. Rules are compared with normalised texts (`SuggestText`), so that case, width and invisible
-/// characters do not get around them; what NFKC leaves apart, such as a Cyrillic а for a Latin a, takes a rule of its own.
+/// characters do not get around them; what NFKC leaves apart, such as a Cyrillic а for a Latin a, takes a rule of its
+/// own.
 public struct SuggestFilter: Sendable {
     public struct Rule: Sendable, Hashable {
         public enum Kind: String, Sendable, CaseIterable {
             /// The whole query.
             case exact
-            /// Any word of it. Words are what stands between characters that are neither letter, mark nor digit: in languages
-            /// that write without spaces, use a pattern.
+            /// Any word of it. Words are what stands between characters that are neither letter, mark nor digit: in
+            /// languages that write without spaces, use a pattern.
             case word
             /// The whole query, where `*` stands for any characters and `?` for one: `*word*` is found anywhere.
             case pattern
@@ -18,7 +19,8 @@ public struct SuggestFilter: Sendable {
         /// Whose lists; nil for all. A language's rules hold for its countries.
         public let locale: SuggestLocale?
 
-        /// - Throws: `SuggestText.Problem`; `.empty` also for a pattern of nothing but `*` and `?`, which would forbid all.
+        /// - Throws: `SuggestText.Problem`; `.empty` also for a pattern of nothing but `*` and `?`, which would forbid
+        ///   all.
         public init(_ kind: Kind, _ text: String, in locale: SuggestLocale? = nil) throws(SuggestText.Problem) {
             self.kind = kind
             self.text = try SuggestText(utf8: text.utf8, .query).string

@@ -15,10 +15,11 @@ public struct SuggestEntry: Sendable, Hashable {
     }
 }
 
-/// A list of suggestions as it is looked up: all entries in the order of their keys, and the heaviest of each prefix that has
-/// too many to be ranked when it is asked for.
+/// A list of suggestions as it is looked up: all entries in the order of their keys, and the heaviest of each prefix
+/// that has too many to be ranked when it is asked for.
 public struct SuggestIndex: Sendable {
-    /// Of a prefix with more completions the heaviest are stored, as many as these; one with fewer is ranked when asked for.
+    /// Of a prefix with more completions the heaviest are stored, as many as these; one with fewer is ranked when asked
+    /// for.
     public static let width = 16
 
     /// An entry under one of its keys; the number is that of the entry.
@@ -139,8 +140,8 @@ public struct SuggestIndex: Sendable {
     }
 }
 
-/// An entry of a shard as it stands in the shard's lexicographic set: the key, what is shown, the weight, with NUL between,
-/// which no key has. What is shown is left out where it is the key.
+/// An entry of a shard as it stands in the shard's lexicographic set: the key, what is shown, the weight, with NUL
+/// between, which no key has. What is shown is left out where it is the key.
 public struct SuggestMember: Sendable, Hashable {
     public let bytes: [UInt8]
 

@@ -1,7 +1,7 @@
 /// Under which keys a list has its queries, and which keys a prefix asks for. Keys are bytes and compared as such.
 ///
-/// In general a key is the normalised text. In Korean lists it is the keystrokes, so that half-typed syllables match, and so
-/// does what was typed while the keyboard stood on the other language: `gksrmf` finds 한글, ㅗ디ㅣㅐ finds hello.
+/// In general a key is the normalised text. In Korean lists it is the keystrokes, so that half-typed syllables match,
+/// and so does what was typed while the keyboard stood on the other language: `gksrmf` finds 한글, ㅗ디ㅣㅐ finds hello.
 public struct SuggestKeys: Sendable {
     /// Keystrokes of a prefix that are looked at; longer ones find nothing.
     public static let longestPrefix = 50
@@ -26,7 +26,8 @@ public struct SuggestKeys: Sendable {
             + (Keystrokes.initials(of: text.bytes).map { [[Self.initialsMark] + $0] } ?? [])
     }
 
-    /// What a prefix asks for, in the order in which matches are ranked: all of the first come before those of the next.
+    /// What a prefix asks for, in the order in which matches are ranked: all of the first come before those of the
+    /// next.
     public struct Lookup: Sendable, Hashable {
         /// The prefix as it is compared.
         public let text: SuggestText

@@ -4,11 +4,13 @@ internal import CUtf8proc
     internal import Glibc
 #endif
 
-/// What somebody searched for, or has typed of it so far, in the form in which texts are compared: NFKC, full case folding
-/// (STRASSE and straße meet), without control characters and what is invisible, one space where there were several.
+/// What somebody searched for, or has typed of it so far, in the form in which texts are compared: NFKC, full case
+/// folding (STRASSE and straße meet), without control characters and what is invisible, one space where there were
+/// several.
 ///
 /// NFKC makes one of what Unicode calls compatible: full-width letters, ligatures, mathematical alphabets, half-width
-/// katakana. It does not touch what only looks alike: a Cyrillic а stays another letter than a Latin a, a zero than an O.
+/// katakana. It does not touch what only looks alike: a Cyrillic а stays another letter than a Latin a, a zero than an
+/// O.
 public struct SuggestText: Hashable, Sendable {
     public enum Role: Sendable {
         /// Whole: spaces at both ends go.

@@ -101,6 +101,23 @@ local function add_suggestions(lines, workers)
   end
 end
 
+-- What is to be pushed; nothing of it where nobody has registered a device.
+local function add_push(lines, now)
+  local users, waiting = redis.call('SCARD', 'push:users'), redis.call('XLEN', 'push')
+  local retries, dead = redis.call('ZCARD', 'push:retries'), redis.call('XLEN', 'push:dead')
+  if users + waiting + dead == 0 then return end
+  local oldest = redis.call('XRANGE', 'push', '-', '+', 'COUNT', 1)[1]
+  local age = oldest and now - tonumber(string.match(oldest[1], '^%d+'))
+  add(lines, 'push', string.format('%s with a device, %s waiting%s, %s to be tried again',
+    plural(users, 'user', 'users'), count(waiting), age and ', the oldest for ' .. duration(age) or '', count(retries)))
+  if age and age > 60000 then
+    lines[#lines + 1] = '  ' .. PROBLEM .. 'push is behind: is there a worker of the role push?'
+  end
+  if dead > 0 then
+    lines[#lines + 1] = '  ' .. PROBLEM .. plural(dead, 'push was', 'pushes were') .. ' given up: see parley push dead'
+  end
+end
+
 -- parley_top: everything on one screen.
 redis.register_function{
   function_name = 'parley_top',
@@ -135,6 +152,7 @@ redis.register_function{
       or count(total.marks) .. ' owed, the oldest for ' .. duration(now - total.owed_since))
     add_outboxes(lines, workers)
     add_suggestions(lines, workers)
+    add_push(lines, now)
     add_queues(lines)
     return answer(lines)
   end,

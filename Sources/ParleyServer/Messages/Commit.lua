@@ -101,7 +101,7 @@ end
 --       'named <last change>', 'seed', 'forbidden', 'stale <version> [members of a group]', 'epoch <current>'
 local function send(KEYS, ARGV)
   local epoch, conv, sender, cid, hash = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[7]
-  local state = redis.call('HMGET', KEYS[1], 'id', 'since')
+  local state = redis.call('HMGET', KEYS[1], 'id', 'since', 'push')
   if state[1] ~= epoch then return 'epoch ' .. (state[1] or '') end
 
   local now, cid_ms, window = now_ms(), tonumber(ARGV[6]), tonumber(ARGV[10])
@@ -153,7 +153,7 @@ local function send(KEYS, ARGV)
   local event = head_of(changed_seq, mid, ms, sequence) .. members
   local own_event = event .. own_end
   event = event .. '}'
-  local colocated, limits, places, pending, own_q = tonumber(ARGV[15]), ARGV[11], {}, nil, nil
+  local colocated, limits, places, pending, own_q = tonumber(ARGV[15]), ARGV[11], no_places(), nil, nil
   for i = 16, #ARGV do
     local user, n, failure = ARGV[i], i - 15, nil
     if blocked or n > colocated then
@@ -169,6 +169,7 @@ local function send(KEYS, ARGV)
     end
   end
   wake_all(places, epoch, event)
+  if state[3] and not changed_seq then pcall(push_among, places, KEYS[2], epoch, event) end
   local answer = 'sent ' .. result .. ' ' .. (own_q or '-')
   if not pending then return answer end
   return answer .. ' ' .. postpone(KEYS, KEYS[6], ARGV, 15, ms, sequence, blocked, pending)

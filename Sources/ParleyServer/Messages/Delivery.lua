@@ -50,8 +50,8 @@ redis.register_function{
 }
 
 -- deliver: appends one event to one queue, once. KEYS epoch, queue, user.
--- ARGV epoch, conv, user, mark's '<ms>-<sequence>', event, queue limits. Answers 'delivered', 'repeat', 'failed <why>'
--- or 'epoch <current>'.
+-- ARGV epoch, conv, user, mark's '<ms>-<sequence>', event, queue limits, the conversation's key. Answers 'delivered',
+-- 'repeat', 'failed <why>' or 'epoch <current>'.
 redis.register_function('deliver_@VERSION@', function(KEYS, ARGV)
   local current = redis.call('HGET', KEYS[1], 'id')
   if current ~= ARGV[1] then return 'epoch ' .. (current or '') end
@@ -61,8 +61,14 @@ redis.register_function('deliver_@VERSION@', function(KEYS, ARGV)
     local last_ms, last_sequence = split_id(last)
     if ms < last_ms or ms == last_ms and sequence <= last_sequence then return 'repeat' end
   end
-  local failure = enqueue(KEYS[2], ARGV[3], ARGV[1], ARGV[5], ARGV[6])
+  local failure, q = enqueue(KEYS[2], ARGV[3], ARGV[1], ARGV[5], ARGV[6])
   if failure then return 'failed ' .. failure.err end
+  local from = message_sender(ARGV[5])
+  if from and from ~= ARGV[3] then
+    local places = no_places()
+    places[1], places[2], places.keys[ARGV[3]] = ARGV[3], q or 0, KEYS[2]
+    pcall(push_among, places, ARGV[7], ARGV[1], ARGV[5])
+  end
   redis.call('HSET', KEYS[3], 'delivered:' .. ARGV[2], ARGV[4])
   return 'delivered'
 end)
@@ -102,7 +108,7 @@ redis.register_function('chunk_@VERSION@', function(KEYS, ARGV)
   local ms, sequence = split_id(place)
   local event, own_event, sender = event_at(KEYS[3], ARGV[3], ms, sequence)
   local anyone_owed = redis.call('EXISTS', KEYS[6]) == 1
-  local n, marks, places = 6, 0, {}
+  local n, marks, places = 6, 0, no_places()
   for user in string.gmatch(users, '[^,]+') do
     n = n + 1
     -- Behind what a user is owed everything waits, or it would overtake.
@@ -116,6 +122,7 @@ redis.register_function('chunk_@VERSION@', function(KEYS, ARGV)
     end
   end
   wake_all(places, current, event)
+  if event and message_sender(event) then pcall(push_among, places, KEYS[2], current, event) end
   redis.call('LPOP', KEYS[5])
   redis.call('ZREM', KEYS[4], mark(place, conv, '*' .. part))
   redis.call('HINCRBY', KEYS[2], 'pending', marks - 1)

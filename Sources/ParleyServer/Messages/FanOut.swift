@@ -96,7 +96,10 @@ struct FanOut: Sendable {
             RedisFunctions.call(
                 "deliver",
                 keys: [Keys.epoch, Keys.queue(user), Keys.user(user)],
-                [epochs.epoch, conversation.description, user.description, place, event, queueLimits]
+                [
+                    epochs.epoch, conversation.description, user.description, place, event, queueLimits,
+                    Keys.conversation(conversation),
+                ]
             )
         ).string
         switch answer {

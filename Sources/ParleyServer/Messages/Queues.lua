@@ -60,11 +60,12 @@ end
 -- Wakes the gateways that hold the user's sessions.
 local function wake(user, epoch, q, event) redis.call('PUBLISH', 'user:' .. user, epoch .. ' ' .. q .. ' ' .. event) end
 
--- Appends to a queue and wakes its readers. Returns an error table or nil.
+-- Appends to a queue and wakes its readers. Returns an error table or nil, and the position.
 local function enqueue(queue_key, user, epoch, event, limits)
   local q, failure = append_to_queue(queue_key, event, limits)
   if not q then return failure end
   wake(user, epoch, q, event)
+  return nil, q
 end
 
 -- Appends to the queue of whoever caused the event. Readers at the gateway that called, and nowhere else, need not be
@@ -76,13 +77,20 @@ local function enqueue_own(queue_key, user, epoch, event, limits, is_here)
   wake(user, epoch, q, event)
 end
 
--- Appends to one of many queues whose readers are woken together: notes user and position, by turns, in `places`.
--- Returns an error table or nil.
+-- Where an event went: user and position, by turns; the users that are absent; and everybody's queue.
+local function no_places() return {absent = {}, keys = {}} end
+
+-- Appends to one of many queues whose readers are woken together, and notes it in `places`. Returns an error table or nil.
 local function enqueue_among(places, queue_key, user, event, limits)
   local q, failure = append_to_queue(queue_key, event, limits)
-  if not q then return failure end
-  places[#places + 1] = user
-  places[#places + 1] = q
+  if failure then return failure end
+  places.keys[user] = queue_key
+  if q then
+    places[#places + 1] = user
+    places[#places + 1] = q
+  else
+    places.absent[#places.absent + 1] = user
+  end
 end
 
 local FEW = 8  -- users who are woken by name in any case

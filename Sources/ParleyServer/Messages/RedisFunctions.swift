@@ -5,8 +5,8 @@ enum RedisFunctions {
     static let library = RedisFunctionLibrary(
         name: "parley",
         sources: [
-            PackageResources.Records_lua, PackageResources.Queues_lua, PackageResources.Commit_lua,
-            PackageResources.Delivery_lua,
+            PackageResources.Records_lua, PackageResources.Queues_lua, PackageResources.Push_lua,
+            PackageResources.Commit_lua, PackageResources.Delivery_lua,
             PackageResources.Devices_lua, PackageResources.Presence_lua, PackageResources.Sync_lua,
             PackageResources.Epoch_lua, PackageResources.Groups_lua, PackageResources.Receipts_lua,
             PackageResources.Relations_lua, PackageResources.Mute_lua, PackageResources.Workers_lua,

@@ -127,7 +127,10 @@ redis.register_function('receipt_@VERSION@', function(KEYS, ARGV)
     ARGV[2], user, read, delivered)
   if not is_closed(have[4], user) then enqueue(KEYS[4], ARGV[4], ARGV[1], event, ARGV[7]) end
   -- The reader's other devices clear their badge; delivery says nothing to them.
-  if kind == 'read' then enqueue(KEYS[3], user, ARGV[1], event, ARGV[7]) end
+  if kind == 'read' then
+    enqueue(KEYS[3], user, ARGV[1], event, ARGV[7])
+    pcall(push_read, user, KEYS[3], KEYS[2], ARGV[2], seq, tonumber(have[1] or 0))
+  end
   return 'done'
 end)
 

@@ -234,6 +234,12 @@ public struct GatewayProcess {
             try await presence.privacyChanged(of: $0)
         }.add(to: router)
         DeviceRoutes(accounts: accounts, redis: stores.redis).add(to: router)
+        PushRoutes(
+            store: PushStore(postgres: stores.postgres),
+            redis: stores.redis,
+            configuration: settings.push,
+            authenticator: accounts.authenticator
+        ).add(to: router)
         UserRoutes(accounts: accounts) { await presence.lastActive(of: $0, for: $1) }.add(to: router)
         let conversations = services.conversations
         let list = ConversationList(conversations: conversations)

@@ -19,9 +19,11 @@ struct PageRoutes {
         ("/conversations.js", script, PackageResources.conversations_js),
         ("/dom.js", script, PackageResources.dom_js),
         ("/parley.js", script, PackageResources.parley_js),
+        ("/push.js", script, PackageResources.push_js),
         ("/rules.js", script, PackageResources.rules_js),
         ("/sidebar.js", script, PackageResources.sidebar_js),
         ("/sign.js", script, PackageResources.sign_js),
+        ("/worker.js", script, PackageResources.worker_js),
     ]
     private static let script = "text/javascript; charset=utf-8"
 

@@ -12,6 +12,7 @@ public enum SchemaMigrations {
         migration(7, "heads", PackageResources._007_heads_sql),
         migration(8, "mute", PackageResources._008_mute_sql),
         migration(9, "presence", PackageResources._009_presence_sql),
+        migration(10, "push", PackageResources._010_push_sql),
         migration(11, "suggest", PackageResources._011_suggest_sql),
         migration(12, "searches", PackageResources._012_searches_sql),
     ]

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import ParleyCore
+import ParleyWire
 import PostgresClient
 import RedisClient
 
@@ -153,7 +154,11 @@ struct Stores: Sendable {
                 DirectFarewell(postgres: postgres, redis: redis).userIsGone,
                 GroupFarewell(outbox: groups).userIsGone,
                 // At the end: to leave a conversation may put something into the queue.
-                { user in _ = try await redis.send("UNLINK", Keys.queue(user), Keys.user(user), repeatable: true) },
+                { user in
+                    _ = try await redis.send(PushCalls.enrol([user.description], false), repeatable: true)
+                    let keys = [Keys.queue(user), Keys.user(user), Keys.unread(user)]
+                    _ = try await redis.send(RedisCommand(["UNLINK"] + keys), repeatable: true)
+                },
                 { user in _ = try await redis.send(PresenceCalls.forget(user), repeatable: true) },
             ]
         )

@@ -13,6 +13,8 @@ public struct WorkerProcess {
         case archiver
         /// Puts out the lights of those who are gone.
         case presence
+        /// Tells the devices of those who are not there.
+        case push
         /// Counts what is searched for, and makes lists of suggestions of it.
         case typeahead
     }
@@ -60,6 +62,22 @@ public struct WorkerProcess {
             services.append(PresenceSweeper(presence: presence, logger: logger))
             metrics.append(presence.publisher)
         }
+        let http = try PushHTTPClient(eventLoop: group.next(), configuration: settings.push.http)
+        if settings.roles.contains(.push) {
+            let sender = PushSender(settings.push.providers, http: http, logger: logger)
+            services.append(
+                PushWorker(
+                    name: name,
+                    store: PushStore(postgres: stores.postgres),
+                    redis: stores.redis,
+                    epochs: stores.epochs,
+                    sender: sender,
+                    configuration: settings.push,
+                    logger: logger
+                )
+            )
+            metrics.append(PushMetrics(sender: sender, redis: stores.redis))
+        }
         if settings.roles.contains(.typeahead) {
             services += try await gathering(stores, name, searches)
             let writer = GenerationWriter(
@@ -98,6 +116,7 @@ public struct WorkerProcess {
             configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         )
         try await explainingTakenPort(settings.healthPort ?? 0, "PARLEY_HEALTH_PORT") { try await work.run() }
+        await http.close()
         await stores.close()
         try await group.shutdownGracefully()
     }

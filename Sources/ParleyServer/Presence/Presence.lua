@@ -5,6 +5,7 @@
 --   v               the version of that. It rises with every change, and begins at the time, so that a record that
 --                   was lost begins above what it had
 --   active          when the person was here last
+--   here            when a device said so last, shown to nobody
 --   privacy         '<version> <last_seen> <visible or invisible>'
 -- and a sorted set of each shard has when to look at whom: never later than the user's last lease ends.
 -- The hash presence:gateways has of each event loop of a gateway when it gave a sign last, once a second: of those that
@@ -41,8 +42,8 @@ local function settle(record_key, expiries_key, user, record, now, must_tell)
   end
   if last > 0 then
     redis.call('ZADD', expiries_key, last, user)
-  else
-    redis.call('ZREM', expiries_key, user)
+  elseif redis.call('ZREM', expiries_key, user) == 1 then
+    pcall(push_missed, user, record_key)
   end
   local state = last > 0 and not is_invisible(record.privacy) and 'online' or 'offline'
   if state == (record.state or 'offline') and not must_tell then return '' end
@@ -113,10 +114,11 @@ redis.register_function{
   function_name = 'presence_active_@VERSION@',
   flags = {'allow-oom'},
   callback = function(KEYS)
-    local privacy = redis.call('HGET', KEYS[1], 'privacy')
+    local privacy, now = redis.call('HGET', KEYS[1], 'privacy'), string.format('%.0f', now_ms())
+    if privacy then redis.call('HSET', KEYS[1], 'here', now) end
     -- Whoever is invisible is shown as last seen before.
     if privacy and not is_invisible(privacy) then
-      redis.call('HSET', KEYS[1], 'active', string.format('%.0f', now_ms()))
+      redis.call('HSET', KEYS[1], 'active', now)
     end
   end,
 }

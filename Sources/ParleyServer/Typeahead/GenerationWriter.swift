@@ -12,8 +12,8 @@ import Synchronization
 ///     try await writer.flip(to: generation)
 ///     try await writer.retireOld(of: locale)
 ///
-/// What `build` returns stands whole and verified in PostgreSQL and in Redis, and nobody is answered from it. Any number of
-/// processes may build the same list at once: of those with the same base the first that flips wins.
+/// What `build` returns stands whole and verified in PostgreSQL and in Redis, and nobody is answered from it. Any
+/// number of processes may build the same list at once: of those with the same base the first that flips wins.
 struct GenerationWriter: Sendable {
     let store: SuggestStore
     let redis: RedisClient

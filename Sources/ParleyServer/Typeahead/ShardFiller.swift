@@ -8,8 +8,8 @@ struct ShardFiller: Sendable {
     let store: SuggestStore
     let redis: RedisClient
 
-    /// Keys live for as long, in seconds: those of a generation that nobody unlinked end by themselves. `ready` ends before
-    /// them; then the shard is filled anew.
+    /// Keys live for as long, in seconds: those of a generation that nobody unlinked end by themselves. `ready` ends
+    /// before them; then the shard is filled anew.
     static let lifetime = 14 * 86_400
     static let readyLifetime = 13 * 86_400
     /// Members of a command, and sets of one.

@@ -6,9 +6,9 @@ import ParleyWire
 /// Answers `GET /v1/suggest` between NIO's HTTP codec and Hummingbird, for a third of what a route costs; every other
 /// request passes.
 ///
-/// Answers leave in the order of the requests: while one that passed is unanswered, all that follow pass too (there is a
-/// route for them), and while an answer of ours is awaited, whatever else comes waits here. It also ends connections on
-/// which nothing happens, because nobody else sees all requests.
+/// Answers leave in the order of the requests: while one that passed is unanswered, all that follow pass too (there is
+/// a route for them), and while an answer of ours is awaited, whatever else comes waits here. It also ends connections
+/// on which nothing happens, because nobody else sees all requests.
 final class SuggestChannelHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart

@@ -11,8 +11,8 @@ struct SuggestGeneration: Sendable, Hashable {
 
     func keys(_ shard: Int) -> ShardKeys { ShardKeys(self, shard) }
 
-    /// The names of a shard's keys in Redis. The text between braces, the same for all generations, decides which server
-    /// has them.
+    /// The names of a shard's keys in Redis. The text between braces, the same for all generations, decides which
+    /// server has them.
     struct ShardKeys: Sendable {
         private let base: String
 
@@ -38,7 +38,8 @@ struct SuggestGeneration: Sendable, Hashable {
     }
 }
 
-/// The heaviest completions of a prefix, as they stand in PostgreSQL: of each what is shown and the weight, NUL after each.
+/// The heaviest completions of a prefix, as they stand in PostgreSQL: of each what is shown and the weight, NUL after
+/// each.
 enum RankedCompletions {
     static func bytes(_ entries: some Sequence<SuggestEntry>) -> [UInt8] {
         var bytes: [UInt8] = []

@@ -98,9 +98,9 @@ final class SuggestHub: Service, MetricsSource {
         }
         guard let engine = engines.first else { return samples }
         let lists = try? await engine.eventLoop.submit { engine.lists }.get()
-        for (locale, list) in lists ?? [:] {
-            samples.add(.suggestGeneration, locale.description, value: Int(list.id))
-        }
+        // As answers say where there is no list.
+        let generations = [SuggestLocale.fallback: 0].merging((lists ?? [:]).mapValues { Int($0.id) }) { $1 }
+        for (locale, id) in generations { samples.add(.suggestGeneration, locale.description, value: id) }
         return samples
     }
 }

@@ -10,7 +10,8 @@ struct SuggestRequest {
     var origin: String?
     var forwarded: [String] = []
 
-    /// - Returns: nil for what is another request, or is to be answered with more than is known here: an older HTTP, a body,
+    /// - Returns: nil for what is another request, or is to be answered with more than is known here: an older HTTP, a
+    ///   body,
     ///   a connection that is to end.
     init?(_ head: HTTPRequestHead) {
         guard head.method == .GET, head.version == .http1_1, head.uri.utf8.starts(with: Self.path.utf8) else {

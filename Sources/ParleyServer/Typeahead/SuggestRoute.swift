@@ -4,8 +4,8 @@ import NIOCore
 import ParleyCore
 import ParleyWire
 
-/// `GET /v1/suggest` for those whom `SuggestChannelHandler` lets pass: where a sign-in is needed, and whatever is unusual
-/// about a request.
+/// `GET /v1/suggest` for those whom `SuggestChannelHandler` lets pass: where a sign-in is needed, and whatever is
+/// unusual about a request.
 struct SuggestRoute {
     let hub: SuggestHub
     let admission: Admission

@@ -89,7 +89,8 @@ struct SuggestStore: Sendable {
                 SELECT \(locale.description), \(map.bounds) WHERE NOT EXISTS (SELECT FROM known) RETURNING id
             )
             INSERT INTO suggest_generations (locale, shard_map, base, source, state)
-            SELECT \(locale.description), id, \(base), \(source), 'building' FROM (TABLE known UNION ALL TABLE added) AS map
+            SELECT \(locale.description), id, \(base), \(source), 'building'
+            FROM (TABLE known UNION ALL TABLE added) AS map
             RETURNING id
             """
         ).decode(Int32.self)

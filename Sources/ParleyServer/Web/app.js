@@ -4,6 +4,7 @@ import { Chat } from "./chat.js";
 import { Conversations } from "./conversations.js";
 import { $ } from "./dom.js";
 import { Parley, directConversation } from "./parley.js";
+import { Push } from "./push.js";
 import { Sidebar } from "./sidebar.js";
 import { bindSignIn, showSignIn } from "./sign.js";
 
@@ -15,6 +16,7 @@ const parley = new Parley({ storage, load });
 let model = new Conversations();
 const sidebar = new Sidebar({ parley, open, model: () => model });
 const chat = new Chat({ parley, model: () => model, changed: render });
+const push = new Push(parley, $("notify"));
 
 // MARK: What comes in
 
@@ -222,10 +224,12 @@ function start() {
     restorePending();
     follow();
     parley.connect();
+    push.start();
 }
 
 parley.on("signedout", ({ reason }) => {
     if (reason === "elsewhere" && parley.user) return location.reload();
+    push.stop().catch(() => {});
     chat.show(null);
     model = new Conversations();
     history.replaceState(null, "", location.pathname);
@@ -245,6 +249,9 @@ $("other-account").addEventListener("click", () => {
     sessionStorage.removeItem("parley.device");
     location.assign(location.pathname);
 });
+
+// A notification was chosen.
+navigator.serviceWorker?.addEventListener("message", ({ data }) => data?.open && open(data.open));
 
 addEventListener("hashchange", follow);
 bindSignIn(parley, start);

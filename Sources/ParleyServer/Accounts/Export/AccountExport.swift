@@ -55,6 +55,15 @@ struct AccountExport: Sendable {
             page.append(login, isCurrent: login.id == identity.login)
         }
         try await appendDevices(of: identity.user, to: &page)
+        for registration in try await PushStore(postgres: store.pool).registrations(of: [identity.user]) {
+            page.append("push") {
+                $0.writeJSONField("device", registration.device)
+                $0.writeJSONField("provider", registration.address.provider.rawValue)
+                $0.writeJSONField("token", registration.address.token)
+                $0.writeJSONField("hide_content", registration.hidesContent)
+                $0.writeJSONField("registered_at", registration.registeredAt)
+            }
+        }
         try await appendRelations(of: identity.user, to: &page)
         try await page.flush(to: &writer, written)
 

@@ -65,7 +65,7 @@ redis.register_function('change_@VERSION@', function(KEYS, ARGV)
     end
   end
 
-  local blocked, places, pending = tonumber(c[4] or 0) > 0, {}, nil
+  local blocked, places, pending = tonumber(c[4] or 0) > 0, no_places(), nil
   local event = with_id('{' .. members .. '}', mid, ms, sequence)
   for n = 1, #ARGV - 10 do
     if blocked or n > tonumber(ARGV[10])
@@ -94,6 +94,7 @@ redis.register_function('read_group_@VERSION@', function(KEYS, ARGV)
   local event = string.format('{"type":"receipt","conv":"%s","user":"%s","read":%.0f,"delivered":%.0f}',
     ARGV[2], user, seq, seq)
   enqueue(KEYS[4], user, ARGV[1], event, ARGV[5])
+  pcall(push_read, user, KEYS[4], KEYS[2], ARGV[2], seq, tonumber(have[1] or 0))
   return string.format('done %.0f', seq)
 end)
 

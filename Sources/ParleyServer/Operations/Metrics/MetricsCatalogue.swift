@@ -1,6 +1,7 @@
 /// Every metric, in the order of `/metrics` and of the runbook's table, which `parley metrics` writes.
 extension Metric {
-    static let all = messages + sockets + http + stores + archive + presence + suggestions + searches + process
+    static let all =
+        messages + sockets + http + stores + archive + presence + push + suggestions + searches + process
 
     // MARK: Messages
 
@@ -246,6 +247,71 @@ extension Metric {
         .gauge,
         .gateways,
         "Sockets that watch the presence of somebody."
+    )
+
+    // MARK: Push
+
+    private static let push = [
+        pushes, pushLatency, pushesDropped, pushesDead, pushBreakersOpen, pushBacklog, pushBacklogAge,
+        pushRetriesWaiting, pushDeadLetters,
+    ]
+
+    static let pushes = Metric(
+        "parley_pushes_total",
+        .counter,
+        .workers,
+        labels: ["provider", "outcome"],
+        "Answers of push providers by what they meant: sent, gone, retried, limited, too_large, credentials, refused."
+    )
+    static let pushLatency = Metric(
+        "parley_push_latency_seconds",
+        .histogram,
+        .workers,
+        labels: ["provider"],
+        "From asking a push provider to its answer, waiting for a turn included."
+    )
+    static let pushesDropped = Metric(
+        "parley_pushes_dropped_total",
+        .counter,
+        .workers,
+        labels: ["reason"],
+        "What was not pushed: acknowledged, read, muted, quiet hours, unregistered for want of a device, sent before."
+    )
+    static let pushesDead = Metric(
+        "parley_pushes_dead_total",
+        .counter,
+        .workers,
+        "Pushes that were given up, and became dead letters."
+    )
+    static let pushBreakersOpen = Metric(
+        "parley_push_breakers_open",
+        .gauge,
+        .workers,
+        "Push services that this worker leaves alone for a while because they fail."
+    )
+    static let pushBacklog = Metric(
+        "parley_push_backlog_entries",
+        .gauge,
+        .workers,
+        "Entries of the push stream, those that rest or are being sent included."
+    )
+    static let pushBacklogAge = Metric(
+        "parley_push_backlog_age_seconds",
+        .gauge,
+        .workers,
+        "How long the oldest entry of the push stream has been there; a few seconds are its rest."
+    )
+    static let pushRetriesWaiting = Metric(
+        "parley_push_retries_waiting",
+        .gauge,
+        .workers,
+        "Pushes that wait to be tried again."
+    )
+    static let pushDeadLetters = Metric(
+        "parley_push_dead_letters",
+        .gauge,
+        .workers,
+        "Dead letters of push; parley push dead lists them."
     )
 
     // MARK: Searches

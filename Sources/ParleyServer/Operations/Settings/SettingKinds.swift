@@ -159,6 +159,37 @@ extension SettingKind<TokenKeys?> {
     }
 }
 
+extension SettingKind<VAPIDKey?> {
+    /// The name of a file that holds it.
+    static var vapidKeyFile: Self {
+        Self(values: "a file") {
+            try VAPIDKey(text: Settings.text(ofFile: $0))
+        } show: { _ in
+            nil
+        }
+    }
+}
+
+extension SettingKind<PushURL> {
+    static var pushURL: Self {
+        Self(values: "an `https` or `http` URL") {
+            PushURL($0)
+        } show: { _ in
+            nil
+        }
+    }
+}
+
+extension SettingKind<String> {
+    static var contact: Self {
+        Self(values: "a `mailto:` or `https:` URL") {
+            $0.hasPrefix("mailto:") && $0.contains("@") || $0.hasPrefix("https://") ? $0 : nil
+        } show: {
+            $0
+        }
+    }
+}
+
 extension [String] {
     /// "a, b or c"
     fileprivate func formatted() -> String {

@@ -12,7 +12,8 @@ extension Setting {
     static let sections = [
         Section(title: "Process", settings: process), Section(title: "Stores", settings: stores),
         Section(title: "Clients", settings: clients), Section(title: "Messages", settings: messages),
-        Section(title: "Users and groups", settings: users), Section(title: "Suggestions", settings: suggestions),
+        Section(title: "Users and groups", settings: users), Section(title: "Push", settings: push),
+        Section(title: "Suggestions", settings: suggestions),
         Section(title: "Gathering searches", settings: gathering),
         Section(title: "Building lists of suggestions", settings: building),
         Section(title: "History", settings: history),
@@ -56,8 +57,8 @@ extension Setting {
             .set(),
             for: [.worker],
             "What this worker does: `archiver` archives messages, finishes what was left undone and keeps history's "
-                + "partitions, `presence` puts out the lights of those who are gone, `typeahead` counts searches and makes suggestions of "
-                + "them. Each is needed once at least"
+                + "partitions, `presence` puts out the lights of those who are gone, `push` tells their devices, "
+                + "`typeahead` counts searches and makes suggestions of them. Each is needed once at least"
         ),
         Setting("PORT", \.port, .port, for: [.gateway], "The port of HTTP and WebSocket; 0 for any that is free"),
         Setting(
@@ -351,6 +352,68 @@ extension Setting {
             .number(in: 100...10_000_000),
             for: [.gateway],
             "Prefixes whose suggestions each event loop keeps, at about a kilobyte each"
+        ),
+    ]
+
+    private static let push: [Setting] = [
+        Setting(
+            "PUSH_VAPID_KEY_FILE",
+            \.push.vapidKey,
+            .vapidKeyFile,
+            for: servers,
+            "A file with the key that `parley push vapid` makes, mode 600; Web Push is offered with it. The same for all "
+                + "processes, for good: browsers' registrations are bound to it"
+        ),
+        Setting(
+            "PUSH_SUBJECT",
+            \.push.subject,
+            .optional(.contact),
+            for: [.worker],
+            "How push services reach whoever runs this. Some refuse Web Push without it"
+        ),
+        Setting(
+            "PUSH_WEBHOOK_URL",
+            \.push.webhookURL,
+            .optional(.pushURL),
+            for: servers,
+            "A server of your own that gets pushes as signed JSON, for whatever else reaches your users"
+        ),
+        Setting(
+            "PUSH_WEBHOOK_SECRET",
+            \.push.webhookSecret,
+            .optional(.text("a secret")),
+            for: servers,
+            isSecret: true,
+            "Signs what the webhook gets; it is offered with both"
+        ),
+        Setting(
+            "PUSH_TTL_S",
+            \.push.lifetime,
+            .seconds(in: 60...2_419_200),
+            for: [.worker],
+            "How long a push that did not get through is tried again, and may be shown late"
+        ),
+        Setting(
+            "PUSH_CONTENT",
+            \.push.hidesContent,
+            .oneOf([("full", false), ("title", true)]),
+            for: [.worker],
+            "What of a message passes a provider: its text too, or nothing but who sent it. A device can ask for less"
+        ),
+        Setting(
+            "PUSH_CA_FILE",
+            \.push.http.authorities,
+            .optional(.text("a PEM file")),
+            for: [.worker],
+            fallback: "the system's",
+            "Authorities whose certificates push services may show, instead of the system's"
+        ),
+        Setting(
+            "PUSH_PRIVATE_ADDRESSES",
+            \.push.http.allowsPrivateAddresses,
+            .oneOf([("refused", false), ("allowed", true)]),
+            for: [.worker],
+            "Whether endpoints that browsers name may lead to loopback and private networks; `allowed` is for trying alone"
         ),
     ]
 

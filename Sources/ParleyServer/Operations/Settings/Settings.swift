@@ -36,6 +36,7 @@ public struct Settings: Sendable {
     var commit = CommitConfiguration()
     var groups = GroupConfiguration()
     var friends = FriendConfiguration()
+    var push = PushConfiguration()
     var gathering = GatheringConfiguration()
     var building = BuildConfiguration()
     var suggest = SuggestConfiguration()
