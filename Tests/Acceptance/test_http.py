@@ -158,3 +158,8 @@ def test_people_are_found(urls, pair):
         problem(alice.get(urls[0], "/v1/users", prefix=prefix), 422, "invalid")
     problem(alice.get(urls[0], "/v1/users/nobody1"), 404, "not_found")
     problem(httpx.get(f"{urls[0]}/v1/users?prefix=a"), 401, "unauthorized")
+
+
+def test_where_web_push_is_not_configured_pages_get_no_key(urls):
+    answer = Account(urls[0]).get(urls[1], "/v1/push/vapid")
+    assert (answer.status_code, answer.json()) == (200, {"public_key": None})

@@ -38,15 +38,22 @@ struct PushRoutes {
             return Response(status: .noContent)
         }
         signedIn.get("/v1/push/vapid") { _, _ in
-            guard let key = configuration.vapidKey else {
-                throw HTTPProblem(.notFound, "Web Push is not configured here.")
-            }
-            return PublicKey(public_key: key.publicText)
+            PublicKey(public_key: configuration.vapidKey?.publicText)
         }
     }
 
+    /// null where Web Push is not configured: every page asks, and browsers tell of a 404 as of an error.
     private struct PublicKey: ResponseEncodable {
-        let public_key: String
+        let public_key: String?
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(public_key, forKey: .public_key)
+        }
+
+        private enum CodingKeys: CodingKey {
+            case public_key
+        }
     }
 }
 

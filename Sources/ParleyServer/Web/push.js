@@ -30,8 +30,9 @@ export class Push {
         try {
             this.#key = (await this.#parley.request("GET", "/v1/push/vapid")).public_key;
         } catch {
-            return; // not offered here, or not now
+            return; // not now
         }
+        if (!this.#key) return; // not offered here
         this.#render();
         if (this.isOn) await this.#subscribe().catch(() => {});
     }

@@ -56,7 +56,12 @@ final class PushConnection: @unchecked Sendable {
                 }
             }
             .connect(to: address)
-            .whenFailure { ready.fail(PushError.transport("\(origin): \($0)")) }
+            .whenComplete { result in
+                switch result {
+                case .success(let channel): ready.futureResult.whenFailure { _ in channel.close(promise: nil) }
+                case .failure(let error): ready.fail(PushError.transport("\(origin): \(error)"))
+                }
+            }
         // A handshake that never ends.
         let timeout = eventLoop.scheduleTask(in: configuration.connectTimeout * 2) {
             ready.fail(PushError.transport("\(origin): no handshake in time"))
